@@ -1,0 +1,32 @@
+"""Self-guided minority sampling for diffusion models."""
+
+from sgm_lightning.backbones import ADMCheckpoint, ADMFlags, Backbone, DiffusersCheckpoint, save_diffusers
+from sgm_lightning.diffusion import Condition, Denoiser, DiffusionProcess
+from sgm_lightning.errors import SGMError
+from sgm_lightning.guidance import LPIPS, FeatureDistance, Lp, SelfGuidance
+from sgm_lightning.metrics import minority_score, to_uint8
+from sgm_lightning.rng import SampleNoise
+from sgm_lightning.samplers import DDIM, DDPM
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DDIM",
+    "DDPM",
+    "LPIPS",
+    "ADMCheckpoint",
+    "ADMFlags",
+    "Backbone",
+    "Condition",
+    "Denoiser",
+    "DiffusersCheckpoint",
+    "DiffusionProcess",
+    "FeatureDistance",
+    "Lp",
+    "SGMError",
+    "SampleNoise",
+    "SelfGuidance",
+    "minority_score",
+    "save_diffusers",
+    "to_uint8",
+]

@@ -1,0 +1,126 @@
+"""A network, its parametrisation and its chain, as one function: noisy image in, posterior mean and variance out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sgm_lightning.diffusion.process import DiffusionProcess
+from sgm_lightning.errors import SGMError
+
+Prediction = Literal["epsilon", "sample", "v_prediction"]
+Variance = Literal["learned_range", "fixed_small", "fixed_large"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a network is conditioned on.
+
+    Attributes:
+        labels: (B,) int64 classes, or None.
+        low_res: (B, C, h, w) float32 in [−1, 1], the image to be enlarged by a cascade step, or None.
+    """
+
+    labels: Tensor | None = None
+    low_res: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """p(x_{t−1} | x_t) of one step.
+
+    Attributes:
+        x0_hat: (B, C, H, W) float32 posterior mean of x_0, not clipped.
+        variance: Of the reverse step; (B, C, H, W) when learned, else a scalar.
+        log_variance: Its logarithm, with ADM's convention at index 0.
+    """
+
+    x0_hat: Tensor
+    variance: Tensor
+    log_variance: Tensor
+
+
+class Denoiser(nn.Module):
+    """Posterior mean and variance from a network.
+
+    Args:
+        network: `network(x, train_step, class_labels=…)`, a tensor or an object whose `.sample` is one.
+        process: The chain to sample on.
+        prediction: What the network predicts.
+        variance: `learned_range`: the second half of the channels interpolates log β̃_t … log β_t (improved DDPM);
+            `fixed_small`: β̃_t; `fixed_large`: β_t.
+        image_shape: (C, H, W) of a sample.
+        num_classes: Number of classes, or None for an unconditional network.
+        upsampler: Whether the network takes a low-resolution image beside x_t.
+    """
+
+    autocast_dtype: torch.dtype | None = None
+
+    def __init__(
+        self,
+        network: nn.Module,
+        process: DiffusionProcess,
+        prediction: Prediction = "epsilon",
+        variance: Variance = "fixed_small",
+        image_shape: tuple[int, int, int] = (3, 64, 64),
+        num_classes: int | None = None,
+        upsampler: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+        self.process = process
+        self.prediction = prediction
+        self.variance = variance
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        self.upsampler = upsampler
+
+    def forward(self, x_t: Tensor, index: int, condition: Condition | None = None) -> Denoised:
+        """Denoise (B, C, H, W) float32 `x_t` at respaced `index`."""
+        condition = condition or Condition()
+        output = self._network(x_t, index, condition)
+        variance, log_variance = self._fixed_variance(index)
+        if self.variance == "learned_range":
+            output, fraction = output.chunk(2, dim=1)
+            fraction = (fraction + 1) / 2
+            log_variance = fraction * self.process.at("log_betas", index) + (1 - fraction) * log_variance
+            variance = log_variance.exp()
+        if self.prediction == "epsilon":
+            x0_hat = self.process.x0_from_eps(x_t, index, output)
+        elif self.prediction == "v_prediction":
+            x0_hat = self.process.x0_from_v(x_t, index, output)
+        else:
+            x0_hat = output
+        return Denoised(x0_hat, variance, log_variance)
+
+    def check_condition(self, condition: Condition) -> None:
+        """Raise unless `condition` is what the network was trained with."""
+        if self.num_classes is None and condition.labels is not None:
+            raise SGMError("Labels were given to an unconditional model; set `labels: none`.")
+        if self.num_classes is not None and condition.labels is None:
+            raise SGMError(f"The model is conditional on {self.num_classes} classes; set `labels`, e.g. to `uniform`.")
+        if self.upsampler and condition.low_res is None:
+            raise SGMError("The model enlarges images; give the low-resolution ones (`low_res`).")
+
+    def _network(self, x_t: Tensor, index: int, condition: Condition) -> Tensor:
+        # One entry per sample: a 0-d step would be broadcast inside the network anyway.
+        step = self.process.train_steps[index].expand(x_t.shape[0])
+        x = x_t
+        if condition.low_res is not None:
+            # As in ADM's super-resolution network: enlarged bilinearly, then stacked behind x_t.
+            enlarged = nn.functional.interpolate(
+                condition.low_res, x_t.shape[-2:], mode="bilinear", align_corners=False
+            )
+            x = torch.cat([x_t, enlarged], dim=1)
+        kwargs = {} if condition.labels is None else {"class_labels": condition.labels}
+        with torch.autocast(x.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
+            output = self.network(x, step, **kwargs)
+        sample: Tensor = getattr(output, "sample", output)
+        return sample.float()
+
+    def _fixed_variance(self, index: int) -> tuple[Tensor, Tensor]:
+        kind = "large" if self.variance == "fixed_large" else "posterior"
+        return self.process.at(f"{kind}_variance", index), self.process.at(f"{kind}_log_variance", index)

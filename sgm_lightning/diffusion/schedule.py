@@ -1,0 +1,96 @@
+"""Noise schedules of the training chain and the choice of train steps that a sampling chain keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate, repeat
+
+import torch
+from torch import Tensor
+
+from sgm_lightning.errors import SGMError
+
+
+def make_betas(
+    schedule: str | Sequence[float],
+    num_train_steps: int = 1000,
+    beta_start: float | None = None,
+    beta_end: float | None = None,
+) -> Tensor:
+    """β_t of the training chain.
+
+    Args:
+        schedule: `linear` (Ho et al. 2020, end points rescaled by 1000 / T as in ADM), `scaled_linear` (linear in √β),
+            `cosine` (Nichol & Dhariwal 2021, β ≤ 0.999), or the values themselves.
+        num_train_steps: T.
+        beta_start: First value of the two linear schedules; default 1e-4 · 1000 / T.
+        beta_end: Last value; default 0.02 · 1000 / T.
+
+    Returns:
+        (T,) float64 in (0, 1].
+    """
+    if not isinstance(schedule, str):
+        betas = torch.tensor(list(schedule), dtype=torch.float64)
+        if betas.ndim != 1 or not len(betas) or not bool(((betas > 0) & (betas <= 1)).all()):
+            raise SGMError("Explicit betas must be a non-empty list of numbers in (0, 1]; check the schedule's values.")
+        return betas
+    start = 0.1 / num_train_steps if beta_start is None else beta_start
+    end = 20.0 / num_train_steps if beta_end is None else beta_end
+    if schedule == "linear":
+        return torch.linspace(start, end, num_train_steps, dtype=torch.float64)
+    if schedule == "scaled_linear":
+        return torch.linspace(start**0.5, end**0.5, num_train_steps, dtype=torch.float64) ** 2
+    if schedule == "cosine":
+
+        def alpha_bar(u: float) -> float:
+            return math.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
+
+        steps = range(num_train_steps)
+        return torch.tensor(
+            [min(1 - alpha_bar((t + 1) / num_train_steps) / alpha_bar(t / num_train_steps), 0.999) for t in steps],
+            dtype=torch.float64,
+        )
+    raise SGMError(f"Schedule must be linear, scaled_linear, cosine or a list of betas, got {schedule!r}.")
+
+
+def spaced_steps(num_train_steps: int, spacing: str | int | None) -> list[int]:
+    """Train steps (ascending) that a respaced chain keeps; respaced index i stands for the i-th of them.
+
+    Args:
+        num_train_steps: T.
+        spacing: `"250"`: that many, evenly from 0 to T − 1; `"10,15,20"`: T cut in equal sections with that many steps
+            each; `"ddim25"`: every k-th from 0, where k gives exactly 25; empty or None: all.
+    """
+    text = str(spacing or num_train_steps).replace(" ", "")
+    try:
+        if text.startswith("ddim"):
+            count = int(text[4:])
+            strides = [k for k in range(1, num_train_steps + 1) if len(range(0, num_train_steps, k)) == count]
+            if not strides:
+                raise SGMError(
+                    f"No integer stride takes exactly {count} of {num_train_steps} train steps; choose another number "
+                    f"or the spacing '{count}'."
+                )
+            return list(range(0, num_train_steps, strides[0]))
+        counts = [int(part) for part in text.split(",")]
+    except SGMError:
+        raise
+    except ValueError:
+        raise SGMError(f"Spacing must look like '250', '10,15,20' or 'ddim25', got {spacing!r}.") from None
+    steps: list[int] = []
+    base, extra = divmod(num_train_steps, len(counts))
+    start = 0
+    for section, count in enumerate(counts):
+        size = base + (section < extra)
+        if not 1 <= count <= size:
+            raise SGMError(
+                f"Each part of a spacing must be between 1 and its share of the chain ({size} train steps), got {count} "
+                f"in {spacing!r}."
+            )
+        stride = (size - 1) / (count - 1) if count > 1 else 1
+        # Added up step by step as in the released code, so that halves round alike.
+        positions = accumulate(repeat(stride, count - 1), initial=0.0)
+        steps += [start + round(position) for position in positions]
+        start += size
+    return steps

@@ -1,0 +1,50 @@
+"""Weights from files that may be missing, truncated or hostile: tensors only, and one sentence when it fails."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sgm_lightning.errors import SGMError
+
+
+def load_tensors(path: str | Path, hint: str = "check the path") -> dict[str, Tensor]:
+    """State dict from a `.safetensors` or a torch file, on the CPU.
+
+    Args:
+        path: The file.
+        hint: Remedy that the error names when the file is missing.
+
+    Raises:
+        SGMError: If the file is missing, truncated, or holds anything but tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SGMError(f"There is no weights file at {path}; {hint}.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise SGMError(
+            f"{path} is damaged or holds Python objects beside tensors, which are not loaded for safety; export it as a "
+            "plain state dict or as safetensors."
+        ) from None
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).split("\n")[0][:120]
+        raise SGMError(f"{path} cannot be read as weights ({reason}); it may be truncated, fetch it again.") from None
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise SGMError(f"{path} holds no state dict (a mapping from names to tensors); export one from the model.")
+    return content
+
+
+def check_weights(weights: dict[str, Tensor], path: str | Path) -> None:
+    """Raise unless all weights are finite."""
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise SGMError(f"{path} holds NaN or infinite weights in {name}; fetch or export the checkpoint again.")

@@ -1,0 +1,7 @@
+"""Guidances, one file a method, and the distances that they use."""
+
+from sgm_lightning.guidance.base import Guidance
+from sgm_lightning.guidance.distances import LPIPS, FeatureDistance, Lp
+from sgm_lightning.guidance.self_guidance import SelfGuidance
+
+__all__ = ["LPIPS", "FeatureDistance", "Guidance", "Lp", "SelfGuidance"]

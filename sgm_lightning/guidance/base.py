@@ -1,0 +1,37 @@
+"""What every guidance is to a sampler."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from torch import Tensor, nn
+
+from sgm_lightning.diffusion import Condition, Denoised, Denoiser
+from sgm_lightning.rng import Noise
+
+
+class Guidance(nn.Module, ABC):
+    """A direction in which the reverse step is pushed.
+
+    Attributes:
+        weighting: `variance`: the step's mean moves by σ² · direction, as for classifier guidance; `constant`: by the
+            direction itself.
+        needs_grad: Whether `forward` differentiates through the denoiser's forward at x_t.
+    """
+
+    weighting: Literal["variance", "constant"] = "variance"
+    needs_grad: bool = True
+
+    @abstractmethod
+    def active(self, index: int, num_steps: int) -> bool:
+        """Whether the step at respaced `index` of `num_steps` is guided."""
+
+    @abstractmethod
+    def forward(
+        self, denoiser: Denoiser, x_t: Tensor, denoised: Denoised, index: int, noise: Noise, condition: Condition
+    ) -> Tensor:
+        """The scaled direction, (B, C, H, W) float32, detached.
+
+        Called with gradients enabled; where `needs_grad`, x_t requires grad and `denoised` hangs on its graph.
+        """

@@ -1,0 +1,141 @@
+"""Self-guided minority sampling (Um & Ye, ECCV 2024)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sgm_lightning.diffusion import Condition, Denoised, Denoiser, DiffusionProcess
+from sgm_lightning.errors import SGMError
+from sgm_lightning.guidance.base import Guidance
+from sgm_lightning.guidance.distances import Lp
+from sgm_lightning.rng import Noise
+
+
+def perturb_index(
+    process: DiffusionProcess, ratio: float | None, train_step: int | None, log_snr: float | None
+) -> int:
+    """Respaced index of the perturb step s, given in one of three units (see `SelfGuidance`)."""
+    if train_step is not None:
+        return process.index_of_train_step(train_step)
+    if log_snr is not None:
+        return process.index_of_log_snr(log_snr)
+    assert ratio is not None
+    return process.index_of_ratio(ratio)
+
+
+class SelfGuidance(Guidance):
+    """Ascent on the minority score d(x0_hat(x_t), x0_hat(√ᾱ_s x0_hat(x_t) + √(1 − ᾱ_s) noise)).
+
+    The defaults are the released ones, except for the distance (released: `LPIPS`) and the interval (released: 5).
+
+    Args:
+        scale: Step size w (released: 0.4 for CelebA, 0.2 for ImageNet-64).
+        distance: d, a module that maps two (B, C, H, W) batches to (B,); default the L_2 norm.
+        perturb_ratio: s as a share of the respaced chain, in (0, 1): int(num_steps · ratio). Default 0.8.
+        perturb_train_step: s as a train step instead; the nearest step of the chain is used.
+        perturb_log_snr: s as ln(ᾱ_s / (1 − ᾱ_s)) instead, which means the same on every schedule.
+        interval: Guide where respaced index % interval == 0; index 0 counts.
+        start_ratio: Guide only where index > num_steps · start_ratio; −1 for the whole chain.
+        stop_ratio: Guide only where index ≤ num_steps · stop_ratio; 1 for the whole chain.
+        num_draws: Monte Carlo draws of the perturbation, averaged.
+        weighting: See `Guidance`.
+        normalize: Divide the gradient by its largest absolute value, per sample; a zero gradient gives a zero shift.
+        detach: Which side of the distance is held fixed: the `reconstruction` (released), the `reference` x0_hat(x_t), or
+            the one and the other `alternating` over successive guided steps.
+        gradient: `exact` differentiates through the network at x_t; `jacobian_free` takes the derivative with respect to
+            x0_hat alone (one more forward, no backward through the network).
+
+    Raises:
+        SGMError: If an argument is out of its range or two arguments exclude each other.
+    """
+
+    def __init__(
+        self,
+        scale: float = 0.4,
+        distance: nn.Module | None = None,
+        perturb_ratio: float | None = None,
+        perturb_train_step: int | None = None,
+        perturb_log_snr: float | None = None,
+        interval: int = 1,
+        start_ratio: float = -1.0,
+        stop_ratio: float = 1.0,
+        num_draws: int = 1,
+        weighting: Literal["variance", "constant"] = "variance",
+        normalize: bool = True,
+        detach: Literal["reconstruction", "reference", "alternating"] = "reconstruction",
+        gradient: Literal["exact", "jacobian_free"] = "exact",
+    ) -> None:
+        super().__init__()
+        if interval < 1:
+            raise SGMError(f"interval must be at least 1, got {interval}; 1 guides every step, the paper uses 5.")
+        if num_draws < 1:
+            raise SGMError(f"num_draws must be at least 1, got {num_draws}; the paper uses 1.")
+        units = (perturb_ratio, perturb_train_step, perturb_log_snr)
+        if sum(unit is not None for unit in units) > 1:
+            raise SGMError(
+                "Give the perturb step in one unit only: perturb_ratio, perturb_train_step or perturb_log_snr, "
+                f"got {units}; leave the others out."
+            )
+        if all(unit is None for unit in units):
+            perturb_ratio = 0.8
+        if perturb_ratio is not None and not 0 < perturb_ratio < 1:
+            raise SGMError(f"perturb_ratio must lie strictly between 0 and 1, got {perturb_ratio}; the paper uses 0.8.")
+        if gradient == "jacobian_free" and detach != "reconstruction":
+            raise SGMError(
+                f"gradient: jacobian_free is defined for detach: reconstruction only, got detach: {detach}; use "
+                "gradient: exact."
+            )
+        self.scale = scale
+        self.distance = Lp(2.0) if distance is None else distance
+        self.perturb = (perturb_ratio, perturb_train_step, perturb_log_snr)
+        self.interval = interval
+        self.start_ratio = start_ratio
+        self.stop_ratio = stop_ratio
+        self.num_draws = num_draws
+        self.weighting = weighting
+        self.normalize = normalize
+        self.detach = detach
+        self.gradient = gradient
+        self.needs_grad = gradient == "exact"
+
+    def active(self, index: int, num_steps: int) -> bool:
+        inside = num_steps * self.start_ratio < index <= num_steps * self.stop_ratio
+        return inside and index % self.interval == 0
+
+    def perturb_index(self, process: DiffusionProcess, index: int) -> int:
+        """Respaced index s at which the state of `index` is perturbed; override it for a step that depends on t."""
+        return perturb_index(process, *self.perturb)
+
+    def forward(
+        self, denoiser: Denoiser, x_t: Tensor, denoised: Denoised, index: int, noise: Noise, condition: Condition
+    ) -> Tensor:
+        with torch.enable_grad():
+            if self.gradient == "exact":
+                source, x0_hat = x_t, denoised.x0_hat
+            else:
+                source = x0_hat = denoised.x0_hat.detach().requires_grad_()
+            s = self.perturb_index(denoiser.process, index)
+            draws = [noise.draw(index, j) for j in range(self.num_draws)]
+            score = torch.stack([self._score(denoiser, x0_hat, s, index, draw, condition) for draw in draws]).mean(0)
+            (gradient,) = torch.autograd.grad(score.sum(), source)
+        if self.normalize:
+            largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
+            gradient = torch.where(largest == 0, torch.zeros_like(gradient), gradient / largest)
+        return self.scale * gradient
+
+    def _score(
+        self, denoiser: Denoiser, x0_hat: Tensor, s: int, index: int, draw: Tensor, condition: Condition
+    ) -> Tensor:
+        """(B,) distances d between x0_hat and its reconstruction from step s."""
+        if self._fixes_reference(index):
+            reconstruction = denoiser(denoiser.process.q_sample(x0_hat, s, draw), s, condition).x0_hat
+            return self.distance(reconstruction, x0_hat.detach())
+        with torch.no_grad():
+            reconstruction = denoiser(denoiser.process.q_sample(x0_hat, s, draw), s, condition).x0_hat
+        return self.distance(x0_hat, reconstruction)
+
+    def _fixes_reference(self, index: int) -> bool:
+        return self.detach == "reference" or (self.detach == "alternating" and (index // self.interval) % 2 == 1)

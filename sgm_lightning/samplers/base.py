@@ -1,0 +1,136 @@
+"""The reverse chain, written once; a sampler is its step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sgm_lightning.diffusion import Condition, Denoised, Denoiser
+from sgm_lightning.errors import SGMError
+from sgm_lightning.guidance import Guidance
+from sgm_lightning.rng import Noise
+
+
+class Sampler(ABC):
+    """From x_T to x_0, with or without guidance.
+
+    Args:
+        clip: Clip the unguided x0_hat to [−1, 1] in every step.
+        boost: Boost-and-Skip (Um, Kim & Ye, ICML 2025): multiplies x_T.
+        skip_steps: Boost-and-Skip: the first (noisiest) respaced steps left out.
+    """
+
+    def __init__(self, clip: bool = True, boost: float = 1.0, skip_steps: int = 0) -> None:
+        if skip_steps < 0:
+            raise SGMError(f"skip_steps must be at least 0, got {skip_steps}; the paper uses 3 of 250.")
+        self.clip = clip
+        self.boost = boost
+        self.skip_steps = skip_steps
+
+    @abstractmethod
+    def step(
+        self,
+        denoiser: Denoiser,
+        x_t: Tensor,
+        denoised: Denoised,
+        index: int,
+        noise: Noise,
+        guidance: Guidance | None,
+        direction: Tensor | None,
+    ) -> Tensor:
+        """x_{t−1} from x_t; `direction` is the guidance's, None where the step is not guided."""
+
+    def indices(self, num_steps: int) -> list[int]:
+        """Respaced indices in the order of sampling."""
+        if self.skip_steps >= num_steps:
+            raise SGMError(f"skip_steps must be less than the number of steps ({num_steps}), got {self.skip_steps}.")
+        return list(range(num_steps - self.skip_steps))[::-1]
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        noise: Noise,
+        guidance: Guidance | None = None,
+        condition: Condition | None = None,
+        on_step: Callable[[int, Denoised, Tensor], None] | None = None,
+    ) -> Tensor:
+        """Draw one batch.
+
+        Args:
+            denoiser: The model on its chain.
+            noise: Source of all randomness; its shape is the samples' shape.
+            guidance: Optional guidance.
+            condition: Labels and low-resolution images.
+            on_step: Called after every step with the index, the step's `Denoised` and x_{t−1}.
+
+        Returns:
+            (B, C, H, W) float32 x_0, nominally in [−1, 1].
+
+        Raises:
+            SGMError: If a state became NaN or infinite; it names the first such step and the samples.
+        """
+        condition = condition or Condition()
+        denoiser.check_condition(condition)
+        if guidance is not None and guidance.needs_grad and torch.is_inference_mode_enabled():
+            raise SGMError(
+                "Guidance needs gradients, which torch.inference_mode forbids; set `trainer.inference_mode: false`."
+            )
+        x = self.boost * noise.start()
+        bad_index = torch.full((x.shape[0],), -1, device=x.device)
+        for index in self.indices(denoiser.process.num_steps):
+            x, denoised = self.advance(denoiser, x, index, noise, guidance, condition)
+            finite = torch.isfinite(x).flatten(1).all(1)
+            bad_index = torch.where((bad_index < 0) & ~finite, index, bad_index)
+            if on_step is not None:
+                on_step(index, denoised, x)
+        self._check_finite(bad_index, noise, denoiser)
+        return x
+
+    def advance(
+        self,
+        denoiser: Denoiser,
+        x_t: Tensor,
+        index: int,
+        noise: Noise,
+        guidance: Guidance | None = None,
+        condition: Condition | None = None,
+    ) -> tuple[Tensor, Denoised]:
+        """One step from x_t at `index`: x_{t−1} and the step's `Denoised`.
+
+        At a guided step one forward serves both the step and the guidance.
+        """
+        condition = condition or Condition()
+        guided = guidance is not None and guidance.active(index, denoiser.process.num_steps)
+        with_grad = guided and guidance is not None and guidance.needs_grad
+        direction = None
+        with torch.set_grad_enabled(with_grad):
+            x_t = x_t.detach().requires_grad_(with_grad)
+            denoised = denoiser(x_t, index, condition)
+        if guided and guidance is not None:
+            direction = guidance(denoiser, x_t, denoised, index, noise, condition)
+        with torch.no_grad():
+            x_t = x_t.detach()
+            x0_hat = denoised.x0_hat.detach()
+            denoised = Denoised(
+                x0_hat.clamp(-1, 1) if self.clip else x0_hat,
+                denoised.variance.detach(),
+                denoised.log_variance.detach(),
+            )
+            return self.step(denoiser, x_t, denoised, index, noise, guidance, direction), denoised
+
+    @staticmethod
+    def _check_finite(bad_index: Tensor, noise: Noise, denoiser: Denoiser) -> None:
+        """The one read of the device in a chain."""
+        steps = bad_index.tolist()
+        bad = [i for i, step in enumerate(steps) if step >= 0]
+        if not bad:
+            return
+        first = max(steps[i] for i in bad)
+        train_step = denoiser.process.step_list[first]
+        raise SGMError(
+            f"The state became NaN or infinite at respaced index {first} (train step {train_step}) for the samples "
+            f"{[int(noise.indices[i]) for i in bad]}; check the weights, the guidance's scale or the precision."
+        )
