@@ -29,7 +29,9 @@ def generator(seed: int, index: int, stream: Stream) -> np.random.Generator:
 class Noise(Protocol):
     """Where a sampler gets its standard normal draws from; all methods return (B, C, H, W) float32."""
 
-    indices: Sequence[int]
+    @property
+    def indices(self) -> Sequence[int]:
+        """Global index of each sample of the batch."""
 
     def start(self) -> Tensor:
         """The noise that x_T is made of."""
@@ -48,16 +50,19 @@ class NormalStream:
     """
 
     def __init__(
-        self, seed: int, indices: Sequence[int], stream: Stream, shape: Sequence[int], device: torch.device | str = "cpu"
+        self,
+        seed: int,
+        indices: Sequence[int],
+        stream: Stream,
+        shape: Sequence[int],
+        device: torch.device | str = "cpu",
     ) -> None:
         self.generators = [generator(seed, int(i), stream) for i in indices]
         self.shape = tuple(shape)
         self.device = torch.device(device)
 
     def __call__(self) -> Tensor:
-        noise = torch.empty(
-            (len(self.generators), *self.shape), dtype=torch.float32, pin_memory=self.device.type == "cuda"
-        )
+        noise = torch.empty((len(self.generators), *self.shape), dtype=torch.float32, pin_memory=self.device.type == "cuda")
         for row, rng in zip(noise.numpy(), self.generators, strict=True):
             rng.standard_normal(out=row, dtype=np.float32)
         return noise.to(self.device, non_blocking=True)
@@ -73,9 +78,7 @@ class SampleNoise:
         device: Where the noise goes.
     """
 
-    def __init__(
-        self, seed: int, indices: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, seed: int, indices: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> None:
         self.indices = [int(i) for i in indices]
         self._start, self._step, self._draw = (
             NormalStream(seed, self.indices, stream, shape, device)

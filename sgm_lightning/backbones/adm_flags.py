@@ -128,9 +128,7 @@ def unet_from_flags(flags: ADMFlags) -> UNet2DModel:
     try:
         factors = {flags.size // int(part) for part in str(flags.attention_resolutions).split(",") if part}
     except (ValueError, ZeroDivisionError):
-        raise SGMError(
-            f"attention_resolutions must look like '32,16,8', got {flags.attention_resolutions!r}."
-        ) from None
+        raise SGMError(f"attention_resolutions must look like '32,16,8', got {flags.attention_resolutions!r}.") from None
     attention = [2**level in factors for level in range(len(mult))]
     plain = "Resnet{}sampleBlock2D" if flags.resblock_updown else "{}Block2D"
     widths = [int(m * flags.num_channels) for m in mult]

@@ -33,7 +33,7 @@ class ADMUNet2DModel(UNet2DModel):
                     module.scale = (module.inner_dim // num_heads) ** -0.5
         if time_width is not None:
             self.time_proj = Timesteps(time_width, self.config.flip_sin_to_cos, self.config.freq_shift)
-            self.time_embedding = TimestepEmbedding(time_width, self.time_embedding.linear_1.out_features)
+            self.time_embedding = TimestepEmbedding(time_width, self.time_embedding.linear_2.out_features)  # type: ignore[has-type]
 
     def forward(self, sample: Tensor, timestep: Tensor, class_labels: Tensor | None = None, **kwargs: Any) -> Any:
         if self.config.timestep_scale != 1.0:

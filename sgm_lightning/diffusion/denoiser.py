@@ -111,9 +111,7 @@ class Denoiser(nn.Module):
         x = x_t
         if condition.low_res is not None:
             # As in ADM's super-resolution network: enlarged bilinearly, then stacked behind x_t.
-            enlarged = nn.functional.interpolate(
-                condition.low_res, x_t.shape[-2:], mode="bilinear", align_corners=False
-            )
+            enlarged = nn.functional.interpolate(condition.low_res, x_t.shape[-2:], mode="bilinear", align_corners=False)
             x = torch.cat([x_t, enlarged], dim=1)
         kwargs = {} if condition.labels is None else {"class_labels": condition.labels}
         with torch.autocast(x.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):

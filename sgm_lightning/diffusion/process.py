@@ -71,9 +71,7 @@ class DiffusionProcess(nn.Module):
 
     def eps_from_x0(self, x_t: Tensor, index: int | Tensor, x_0: Tensor) -> Tensor:
         """The inverse of `x0_from_eps`."""
-        return (self.at("sqrt_recip_alphas_cumprod", index) * x_t - x_0) / self.at(
-            "sqrt_recipm1_alphas_cumprod", index
-        )
+        return (self.at("sqrt_recip_alphas_cumprod", index) * x_t - x_0) / self.at("sqrt_recipm1_alphas_cumprod", index)
 
     def x0_from_v(self, x_t: Tensor, index: int | Tensor, v: Tensor) -> Tensor:
         """√ᾱ_t x_t − √(1 − ᾱ_t) v (Salimans & Ho 2022)."""

@@ -14,9 +14,7 @@ from sgm_lightning.guidance.distances import Lp
 from sgm_lightning.rng import Noise
 
 
-def perturb_index(
-    process: DiffusionProcess, ratio: float | None, train_step: int | None, log_snr: float | None
-) -> int:
+def perturb_index(process: DiffusionProcess, ratio: float | None, train_step: int | None, log_snr: float | None) -> int:
     """Respaced index of the perturb step s, given in one of three units (see `SelfGuidance`)."""
     if train_step is not None:
         return process.index_of_train_step(train_step)
@@ -126,9 +124,7 @@ class SelfGuidance(Guidance):
             gradient = torch.where(largest == 0, torch.zeros_like(gradient), gradient / largest)
         return self.scale * gradient
 
-    def _score(
-        self, denoiser: Denoiser, x0_hat: Tensor, s: int, index: int, draw: Tensor, condition: Condition
-    ) -> Tensor:
+    def _score(self, denoiser: Denoiser, x0_hat: Tensor, s: int, index: int, draw: Tensor, condition: Condition) -> Tensor:
         """(B,) distances d between x0_hat and its reconstruction from step s."""
         if self._fixes_reference(index):
             reconstruction = denoiser(denoiser.process.q_sample(x0_hat, s, draw), s, condition).x0_hat

@@ -1,0 +1,26 @@
+# `make demo` and `make test` set up the environment themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/ready
+	$(BIN)/sgm-lightning predict --config configs/fashion_mnist.yaml --run_dir runs/fashion_mnist
+	@echo "Look at runs/fashion_mnist/grid.png: unguided samples above, self-guided ones of the same noise below."
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy sgm_lightning
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv runs

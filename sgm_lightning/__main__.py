@@ -1,0 +1,7 @@
+"""`python -m sgm_lightning`."""
+
+import sys
+
+from sgm_lightning.cli import main
+
+sys.exit(main())

@@ -1,0 +1,120 @@
+"""Writes a run folder while `predict` draws it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info
+
+import sgm_lightning
+from sgm_lightning.callbacks.grid import save_grid
+from sgm_lightning.data.chunks import Chunk
+from sgm_lightning.run_dir import DRAW_VERSION, RunDir, weights_sha256
+
+
+class RunWriter(BasePredictionWriter):
+    """One file a chunk as soon as it exists; at the end `samples.npz`, `scores.csv`, `grid.png` and TensorBoard's grid.
+
+    The same run again draws the missing chunks only.
+
+    Args:
+        run_dir: Folder of the run.
+        grid_images: Images in a block of the grid.
+    """
+
+    def __init__(self, run_dir: str = "runs/default", grid_images: int = 24) -> None:
+        super().__init__("batch")
+        self.run = RunDir(run_dir)
+        self.grid_images = grid_images
+        self.config: dict[str, Any] = {}
+        self.config_text = ""
+        self._started = 0.0
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero and self.config_text:
+            (self.run.path / "config.yaml").write_text(self.config_text)
+        self._started = time.monotonic()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        data.before_drawing = lambda: self._open(trainer, pl_module)
+
+    def _open(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if trainer.is_global_zero:
+            self.run.open(
+                {
+                    "draw_version": DRAW_VERSION,
+                    "weights": weights_sha256(pl_module.denoiser.network.state_dict()),
+                    "seed": data.seed,
+                    "chunk_size": data.chunk_size,
+                    "settings": self.config,
+                    "num_samples": data.num_samples,
+                    "version": sgm_lightning.__version__,
+                }
+            )
+        trainer.strategy.barrier("run folder")
+        data.finished = self.run.finished(data.num_chunks)
+        if data.finished:
+            rank_zero_info(f"Resuming: {len(data.finished)} of {data.num_chunks} chunks are drawn already.")
+
+    def write_on_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        prediction: Any,
+        batch_indices: Sequence[int] | None,
+        batch: Chunk,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        arrays = {"images": _nhwc(prediction["images"]), "index": np.array(batch.indices)}
+        if batch.labels is not None:
+            arrays["label"] = batch.labels.cpu().numpy()
+        arrays["score"] = prediction["scores"].numpy()
+        if "baseline_images" in prediction:
+            arrays["baseline_images"] = _nhwc(prediction["baseline_images"])
+            arrays["baseline_score"] = prediction["baseline_scores"].numpy()
+        self.run.write_chunk(batch.number, **arrays)
+        if trainer.logger is not None:
+            rate = (batch_idx + 1) * len(batch.indices) / (time.monotonic() - self._started)
+            trainer.logger.log_metrics({"images_per_second": rate}, step=batch.number)
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.strategy.barrier("all chunks")
+        if not trainer.is_global_zero:
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        self.run.merge(data.num_samples, data.chunk_size)
+        scores = self.run.scores()
+        count = min(self.grid_images, data.num_samples)
+        name = type(pl_module.guidance).__name__ if pl_module.guidance is not None else "unguided"
+        rows, lines = [], []
+        kinds = [("baseline_images", "baseline_score", "unguided"), ("images", "score", name)]
+        for images, score, title in kinds:
+            if score not in scores:
+                continue
+            pictures = self._first(images, count, data.chunk_size)
+            mean = scores[score].mean()
+            lines.append(f"  {title:<14} mean minority score {mean:.4f}  (N = {len(scores[score])})")
+            rows.append((f"{title}: mean minority score {mean:.3f}, N = {len(scores[score])}", pictures))
+        picture = save_grid(self.run.path / "grid.png", rows)
+        if isinstance(trainer.logger, TensorBoardLogger):
+            trainer.logger.experiment.add_image("grid", picture, 0, dataformats="HWC")
+        seconds = time.monotonic() - self._started
+        print("\n".join([f"Sampling took {seconds:.0f} s.", *lines, f"Run folder: {self.run.path.resolve()}"]))
+
+    def _first(self, key: str, count: int, chunk_size: int) -> np.ndarray:
+        chunks = range(-(-count // chunk_size))
+        return np.concatenate([self.run.read_chunk(number)[key] for number in chunks])[:count]
+
+
+def _nhwc(images: torch.Tensor) -> np.ndarray:
+    return images.permute(0, 2, 3, 1).contiguous().numpy()

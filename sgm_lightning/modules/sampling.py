@@ -1,0 +1,118 @@
+"""The LightningModule that draws chunks of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from sgm_lightning.backbones import Checkpoint
+from sgm_lightning.data.chunks import Chunk
+from sgm_lightning.diffusion import Condition, Denoiser
+from sgm_lightning.errors import SGMError
+from sgm_lightning.guidance import Guidance, Lp, SelfGuidance
+from sgm_lightning.metrics import minority_score, to_uint8
+from sgm_lightning.rng import SampleNoise
+from sgm_lightning.samplers import DDPM, Sampler
+
+
+class SamplingModule(pl.LightningModule):
+    """Backbone, sampler and guidance in Lightning's predict loop.
+
+    Args:
+        backbone: Where the network comes from.
+        sampler: Reverse chain; default ancestral.
+        guidance: Push towards the tail; none for ordinary samples.
+        spacing: Steps of the chain: `250`, `"10,15,20"`, `ddim25`; null for all train steps.
+        baseline: Also draw every sample unguided from the same noise, to compare with.
+        score_distance: Distance of the reported minority score; default the guidance's, else L_2.
+        score_perturb_ratio: Its perturb step as a share of the chain; default the guidance's, else 0.8.
+        score_draws: Draws of the reported minority score.
+        threads: Intra-op CPU threads; samples are the same to the bit only at equal threads. Default: as they are.
+    """
+
+    def __init__(
+        self,
+        backbone: Checkpoint,
+        sampler: Sampler | None = None,
+        guidance: Guidance | None = None,
+        spacing: str | int | None = "250",
+        baseline: bool = False,
+        score_distance: nn.Module | None = None,
+        score_perturb_ratio: float | None = None,
+        score_draws: int = 8,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__()
+        if score_draws < 1:
+            raise SGMError(f"score_draws must be at least 1, got {score_draws}.")
+        self.backbone = backbone
+        self.sampler = sampler or DDPM()
+        self.guidance = guidance
+        self.spacing = spacing
+        self.baseline = baseline
+        own = guidance if isinstance(guidance, SelfGuidance) else SelfGuidance()
+        self.score_distance = score_distance or (own.distance if guidance is own else Lp(2.0))
+        self.scorer = own if score_perturb_ratio is None else SelfGuidance(perturb_ratio=score_perturb_ratio)
+        self.score_draws = score_draws
+        self.threads = threads
+        self.denoiser: Denoiser | None = None
+        self.on_step: Callable[[int, int], None] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Read the weights; every check that needs them or the trainer comes before a file is written."""
+        precision = self.trainer.precision
+        if precision not in ("32-true", "16-mixed", "bf16-mixed"):
+            raise SGMError(
+                f"Sampling keeps the state in float32: trainer.precision must be 32-true, 16-mixed or bf16-mixed, got "
+                f"{precision}."
+            )
+        needs_grad = self.guidance is not None and self.guidance.needs_grad
+        if needs_grad and getattr(self.trainer.predict_loop, "inference_mode", False):
+            raise SGMError(
+                "Guidance needs gradients, which inference mode forbids, got trainer.inference_mode: true; set "
+                "`trainer.inference_mode: false`."
+            )
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        if self.denoiser is None:
+            self.denoiser = self.backbone.load().denoiser(self.spacing)
+        self.sampler.indices(self.denoiser.process.num_steps)
+        mixed = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+        self.denoiser.autocast_dtype = mixed.get(precision)
+
+    def predict_step(self, batch: Chunk, batch_idx: int) -> dict[str, Any]:
+        """Draw one chunk.
+
+        Returns:
+            `images` (B, C, H, W) uint8, `scores` (B,) float32, and the same as `baseline_…`, on the CPU.
+        """
+        condition = Condition(batch.labels, batch.low_res)
+        # Lightning autocasts the whole step; the state stays float32, and the denoiser autocasts its network.
+        with torch.autocast(self.device.type, enabled=False):
+            images, scores = self._draw(batch, condition, self.guidance)
+            drawn: dict[str, Any] = {"images": images, "scores": scores}
+            if self.baseline:
+                drawn["baseline_images"], drawn["baseline_scores"] = self._draw(batch, condition, None)
+        return {name: value.cpu() for name, value in drawn.items()}
+
+    def _draw(self, chunk: Chunk, condition: Condition, guidance: Guidance | None) -> tuple[Tensor, Tensor]:
+        denoiser = self.denoiser
+        assert denoiser is not None
+        noise = SampleNoise(chunk.seed, chunk.indices, denoiser.image_shape, self.device)
+        count = len(chunk.indices)
+
+        def on_step(index: int, *_: Any) -> None:
+            if self.on_step is not None:
+                self.on_step(count, denoiser.process.num_steps * (2 if self.baseline else 1))
+
+        x_0 = self.sampler(denoiser, noise, guidance, condition, on_step)
+        images = to_uint8(x_0)
+        index = self.scorer.perturb_index(denoiser.process, 0)
+        scores = minority_score(
+            images, denoiser, self.score_distance, index, chunk.seed, chunk.indices, self.score_draws, condition
+        )
+        return images, scores
