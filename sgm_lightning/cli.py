@@ -8,7 +8,6 @@ from typing import Any
 from jsonargparse import set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 
 import sgm_lightning.backbones
 import sgm_lightning.guidance
@@ -55,10 +54,9 @@ class SamplingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config_init[self.subcommand]
         if config["trainer"]["logger"] in (None, True):
-            kwargs["logger"] = TensorBoardLogger(config["run_dir"], name="", version="tensorboard")
+            kwargs["logger"] = False  # the writer starts TensorBoard once the run's folder may be written
         kwargs["default_root_dir"] = config["run_dir"]
-        trainer = super().instantiate_trainer(**kwargs)
-        return trainer
+        return super().instantiate_trainer(**kwargs)
 
     def before_predict(self) -> None:
         config = self.config[self.subcommand]
@@ -129,7 +127,17 @@ def main(args: list[str] | None = None) -> int:
                 },
                 args=args,
             )
-    except SGMError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        told = _told(error)
+        if told is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
         return 1
     return 0
+
+
+def _told(error: BaseException | None) -> SGMError | None:
+    """The sentence for the user inside an error; jsonargparse wraps what a constructor raises."""
+    while error is not None and not isinstance(error, SGMError):
+        error = error.__cause__ or error.__context__
+    return error

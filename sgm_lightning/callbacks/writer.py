@@ -40,6 +40,8 @@ class RunWriter(BasePredictionWriter):
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero and self.config_text:
             (self.run.path / "config.yaml").write_text(self.config_text)
+        if trainer.logger is None:
+            trainer.logger = TensorBoardLogger(self.run.path, name="", version="tensorboard")
         self._started = time.monotonic()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

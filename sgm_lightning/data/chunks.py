@@ -86,7 +86,6 @@ class SampleIndices(pl.LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         num_classes = trainer.lightning_module.denoiser.num_classes  # type: ignore[union-attr]
-        self.check(num_classes)
         self.before_drawing()
         todo = [number for number in range(self.num_chunks) if number not in self.finished]
         mine = todo[trainer.global_rank :: trainer.world_size]

@@ -74,8 +74,6 @@ def spaced_steps(num_train_steps: int, spacing: str | int | None) -> list[int]:
                 )
             return list(range(0, num_train_steps, strides[0]))
         counts = [int(part) for part in text.split(",")]
-    except SGMError:
-        raise
     except ValueError:
         raise SGMError(f"Spacing must look like '250', '10,15,20' or 'ddim25', got {spacing!r}.") from None
     steps: list[int] = []

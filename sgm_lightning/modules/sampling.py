@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sgm_lightning.backbones import Checkpoint
-from sgm_lightning.data.chunks import Chunk
+from sgm_lightning.data.chunks import Chunk, LowResolution, SampleIndices
 from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance, Lp, SelfGuidance
@@ -81,6 +81,14 @@ class SamplingModule(pl.LightningModule):
         if self.denoiser is None:
             self.denoiser = self.backbone.load().denoiser(self.spacing)
         self.sampler.indices(self.denoiser.process.num_steps)
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, SampleIndices):
+            data.check(self.denoiser.num_classes)
+            if self.denoiser.upsampler != isinstance(data, LowResolution):
+                raise SGMError(
+                    f"Upsamplers, and they alone, take low-resolution images: the model is {'' if self.denoiser.upsampler else 'not '}"
+                    f"one, got data of class {type(data).__name__}; set `data.class_path`."
+                )
         mixed = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
         self.denoiser.autocast_dtype = mixed.get(precision)
 

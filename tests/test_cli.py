@@ -1,0 +1,299 @@
+"""The command line in process, over tiny runs of the default network."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import FASHION, GOLDENS, golden_flags
+
+from sgm_lightning import ADMCheckpoint, ADMFlags, Backbone, DiffusersCheckpoint, SGMError, save_diffusers
+from sgm_lightning.backbones.adm_flags import unet_from_flags
+from sgm_lightning.cli import SamplingCLI, main
+from sgm_lightning.diffusion import make_betas
+
+ROOT = Path(__file__).parents[1]
+DIFFUSION = {"steps": 1000, "noise_schedule": "cosine"}
+
+
+def settings(**changes):
+    config = {
+        "model": {
+            "backbone": {
+                "class_path": "sgm_lightning.backbones.DiffusersCheckpoint",
+                "init_args": {"path": str(FASHION)},
+            },
+            "guidance": {
+                "class_path": "sgm_lightning.guidance.SelfGuidance",
+                "init_args": {"scale": 1.0, "interval": 2},
+            },
+            "spacing": 4,
+            "score_draws": 1,
+            "threads": 1,
+        },
+        "data": {
+            "class_path": "sgm_lightning.data.SampleIndices",
+            "init_args": {"num_samples": 5, "chunk_size": 2},
+        },
+        "trainer": {"accelerator": "cpu"},
+    }
+    for path, value in changes.items():
+        node = config
+        *parents, last = path.split("__")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return config
+
+
+def predict(tmp_path, name="run", config=None, *args):
+    file = tmp_path / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(config or settings()))
+    return main(["predict", "--config", str(file), "--run_dir", str(tmp_path / name), *args])
+
+
+def images(tmp_path, name="run"):
+    with np.load(tmp_path / name / "samples.npz") as file:
+        return file["arr_0"]
+
+
+def test_a_run_and_its_files(tmp_path, capsys):
+    assert predict(tmp_path, config=settings(model__baseline=True)) == 0
+    run = tmp_path / "run"
+    assert images(tmp_path).shape == (5, 28, 28, 1) and images(tmp_path).dtype == np.uint8
+    rows = list(csv.DictReader(open(run / "scores.csv")))
+    assert [int(row["index"]) for row in rows] == list(range(5))
+    assert all(float(row["score"]) > 0 and float(row["baseline_score"]) > 0 for row in rows)
+    assert (run / "grid.png").stat().st_size > 1000 and (run / "config.yaml").is_file()
+    assert list((run / "tensorboard").glob("events*"))
+    assert json.loads((run / "manifest.json").read_text())["seed"] == 0
+    out = capsys.readouterr().out
+    assert "mean minority score" in out and str(run) in out
+    assert not [p for p in run.rglob("*.tmp")]
+
+
+def test_resume_extend_and_refuse(tmp_path, capsys):
+    assert predict(tmp_path) == 0
+    first = images(tmp_path)
+    kept = (tmp_path / "run/chunks/chunk-000000.npz").stat().st_mtime_ns
+    (tmp_path / "run/chunks/chunk-000001.npz").unlink()
+    assert predict(tmp_path, "run", settings(data__init_args__num_samples=7)) == 0
+    assert np.array_equal(images(tmp_path)[:5], first) and len(images(tmp_path)) == 7
+    assert (tmp_path / "run/chunks/chunk-000000.npz").stat().st_mtime_ns == kept
+    assert predict(tmp_path, "run", settings(model__guidance__init_args__scale=2.0)) == 1
+    assert "other settings" in capsys.readouterr().err
+
+
+def test_two_processes_draw_the_same_bytes(tmp_path):
+    assert predict(tmp_path, "one") == 0
+    file = tmp_path / "two.yaml"
+    file.write_text(yaml.safe_dump(settings()))
+    command = [sys.executable, "-m", "sgm_lightning", "predict", "--config", str(file)]
+    command += ["--run_dir", str(tmp_path / "two"), "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=170)
+    for name in ("samples.npz", "scores.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_chunk_order_does_not_matter(tmp_path):
+    assert predict(tmp_path, "forward") == 0
+    run = tmp_path / "backward"
+    for count in (2, 4, 5):  # other chunks first: draw a later one alone by hiding the earlier
+        assert predict(tmp_path, "backward", settings(data__init_args__num_samples=count)) == 0
+        if count == 2:
+            (run / "chunks/chunk-000000.npz").unlink()
+    assert np.array_equal(images(tmp_path, "forward"), images(tmp_path, "backward"))
+
+
+def test_class_conditional_labels(tmp_path, golden_backbone):
+    backbone = golden_backbone("adm_classcond", DIFFUSION)
+    save_diffusers(backbone, tmp_path / "model")
+    config = settings(model__backbone__init_args__path=str(tmp_path / "model"))
+    assert predict(tmp_path, "uniform", config) == 0
+    with np.load(tmp_path / "uniform/samples.npz") as file:
+        assert file["arr_1"].shape == (5,) and file["arr_1"].max() < 10
+    config["data"]["init_args"]["labels"] = [3, 1]
+    assert predict(tmp_path, "list", config) == 0
+    with np.load(tmp_path / "list/samples.npz") as file:
+        assert file["arr_1"].tolist() == [3, 1, 3, 1, 3]
+    for wrong in (10, -1, "none", []):
+        config["data"]["init_args"]["labels"] = wrong
+        assert predict(tmp_path, "wrong", config) == 1
+        assert not (tmp_path / "wrong").exists()
+
+
+def test_cascade(tmp_path, golden_backbone):
+    save_diffusers(golden_backbone("adm_upsampler", DIFFUSION), tmp_path / "model")
+    source = np.random.default_rng(0)
+    low = source.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "low.npz", low, np.array([1, 2, 3]))
+    config = settings(model__backbone__init_args__path=str(tmp_path / "model"), model__guidance=None)
+    config["data"] = {
+        "class_path": "sgm_lightning.data.LowResolution",
+        "init_args": {"base": str(tmp_path / "low.npz"), "chunk_size": 2},
+    }
+    assert predict(tmp_path, "run", config) == 0
+    assert images(tmp_path).shape == (3, 16, 16, 3)
+    with np.load(tmp_path / "run/samples.npz") as file:
+        assert file["arr_1"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_config_parses(config):
+    if config.stem.startswith("convert"):
+        with pytest.raises(SystemExit) as end:
+            main(["convert", "--config", str(config), "--output", "x", "--print_config"])
+    else:
+        with pytest.raises(SystemExit) as end:
+            main(["predict", "--config", str(config), "--print_config"])
+    assert end.value.code == 0
+
+
+# Bad input: one sentence, a non-zero exit, nothing written.
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"model__backbone__init_args__path": "no/such/folder"}, "no/such/folder"),
+        ({"model__guidance__init_args__perturb_ratio": 1.5}, "perturb_ratio"),
+        ({"model__guidance__init_args__interval": 0}, "interval"),
+        ({"data__init_args__num_samples": 0}, "num_samples"),
+        ({"data__init_args__labels": 3}, "unconditional"),
+        ({"trainer__inference_mode": True}, "inference_mode"),
+        ({"trainer__precision": "bf16-true"}, "precision"),
+        ({"model__spacing": "2000"}, "spacing"),
+    ],
+)
+def test_bad_settings(tmp_path, capsys, monkeypatch, changes, word):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert predict(tmp_path, config=settings(**changes)) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and word in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_yaml_key(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        predict(tmp_path, config=settings(model__spacings=4))
+    assert end.value.code == 2 and "spacings" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_unwritable_run_dir(tmp_path, capsys):
+    (tmp_path / "run").write_text("a file where the folder should be")
+    assert predict(tmp_path) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def write_weights(path, change=None, pickled=None):
+    weights = torch.load(GOLDENS / "adm_uncond.pt", weights_only=True)
+    if change is not None:
+        change(weights)
+    torch.save(weights if pickled is None else pickled, path)
+
+
+class Code:
+    def __reduce__(self):
+        return (os.mkdir, ("pwned",))
+
+
+def nan(weights):
+    weights["out.2.bias"] = torch.full_like(weights["out.2.bias"], float("nan"))
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "code", "shape", "nan", "keys", "extra", "list"])
+def test_bad_adm_checkpoint(tmp_path, damage, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "model.pt"
+    changes = {
+        "shape": lambda w: w.update({"out.2.weight": w["out.2.weight"][:, :3]}),
+        "nan": nan,
+        "keys": lambda w: w.pop("time_embed.0.bias"),
+        "extra": lambda w: w.update(more=torch.zeros(1)),
+    }
+    if damage != "missing":
+        pickled = {"code": {"a": Code()}, "list": [torch.zeros(1)]}.get(damage)
+        write_weights(path, changes.get(damage), pickled)
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(SGMError) as error:
+        ADMCheckpoint(str(path), golden_flags("adm_uncond", DIFFUSION), url="https://example.org/model.pt").load()
+    assert not (tmp_path / "pwned").exists()
+    if damage == "missing":
+        assert "https://example.org/model.pt" in str(error.value) and "init_args.path" in str(error.value)
+
+
+def test_flags_that_do_not_fit(tmp_path):
+    flags = golden_flags("adm_uncond", DIFFUSION)
+    flags.num_res_blocks = 2
+    with pytest.raises(SGMError, match="flags"):
+        ADMCheckpoint(GOLDENS / "adm_uncond.pt", flags).load()
+
+
+def test_odd_image_size():
+    with pytest.raises(SGMError, match="divisible by 4"):
+        unet_from_flags(ADMFlags(image_size=30, num_channels=32, channel_mult="1,2,3", attention_resolutions="15"))
+
+
+def test_damaged_diffusers_folder(tmp_path):
+    shutil.copytree(FASHION, tmp_path / "model")
+    file = tmp_path / "model/unet/diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(SGMError, match="cannot be loaded"):
+        DiffusersCheckpoint(str(tmp_path / "model")).load()
+
+
+# Conversion.
+
+
+@pytest.mark.parametrize("name", ["adm_uncond", "adm_classcond", "adm_upsampler"])
+def test_export_restores_the_network(tmp_path, golden_backbone, name):
+    """Head count included: outputs equal, and back in ADM's layout every tensor equals the original."""
+    backbone: Backbone = golden_backbone(name, DIFFUSION)
+    plain = save_diffusers(backbone, tmp_path / "model")
+    assert plain == (name == "adm_uncond")
+    again = DiffusersCheckpoint(str(tmp_path / "model")).load()
+    assert (again.prediction, again.variance, again.image_shape) == ("epsilon", backbone.variance, backbone.image_shape)
+    assert torch.equal(again.betas, backbone.betas)
+    config = backbone.network.config
+    x = torch.randn(2, config.in_channels, 16, 16)
+    labels = None if config.num_class_embeds is None else torch.tensor([1, 2])
+    step = torch.tensor([5, 900])
+    assert torch.equal(again.network(x, step, labels).sample, backbone.network(x, step, labels).sample)
+
+
+def test_convert_both_ways(tmp_path):
+    init = {"path": str(FASHION)}
+    to_pt = {"backbone": {"class_path": "sgm_lightning.backbones.DiffusersCheckpoint", "init_args": init}}
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(to_pt))
+    pt = tmp_path / "model.pt"
+    assert main(["convert", "--config", str(tmp_path / "a.yaml"), "--output", str(pt), "--layout", "adm"]) == 0
+    back = ["convert", "--config", str(ROOT / "configs/convert_fashion_mnist.yaml"), "--output", str(tmp_path / "back")]
+    assert main([*back, "--backbone.init_args.path", str(pt)]) == 0
+    first, second = DiffusersCheckpoint(str(FASHION)).load(), DiffusersCheckpoint(str(tmp_path / "back")).load()
+    assert all(torch.equal(a, b) for a, b in zip(first.network.parameters(), second.network.parameters(), strict=True))
+    assert main([*back, "--backbone.init_args.path", str(pt)]) == 1  # exists already
+
+
+def test_plain_diffusers_opens_the_default_model():
+    from diffusers import DDPMPipeline
+
+    pipeline = DDPMPipeline.from_pretrained(FASHION)
+    pipeline.set_progress_bar_config(disable=True)
+    result = pipeline(batch_size=1, num_inference_steps=2, generator=torch.Generator().manual_seed(0), output_type="np")
+    assert result.images.shape[:3] == (1, 28, 28)
+    betas = make_betas("cosine")
+    assert torch.allclose(pipeline.scheduler.betas.double(), betas, rtol=1e-5)
+
+
+def test_subcommands():
+    assert set(SamplingCLI.subcommands()) == {"predict"}
+    assert main(["--help"]) == 0

@@ -1,0 +1,248 @@
+"""Properties of the sampler and of the self-guidance, on the default network and on closed forms."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import FASHION
+from torch import nn
+
+from sgm_lightning import (
+    DDIM,
+    DDPM,
+    Backbone,
+    Condition,
+    Denoiser,
+    DiffusersCheckpoint,
+    DiffusionProcess,
+    FeatureDistance,
+    Lp,
+    SampleNoise,
+    SelfGuidance,
+    SGMError,
+)
+from sgm_lightning.diffusion import make_betas
+from sgm_lightning.rng import Stream, generator
+
+SHAPE = (1, 28, 28)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return DiffusersCheckpoint(str(FASHION)).load()
+
+
+class Counter(nn.Module):
+    """Counts a network's forwards and the backwards through it."""
+
+    def __init__(self):
+        super().__init__()
+        self.forwards = self.backwards = 0
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x, step):
+        self.forwards += 1
+        y = 0.5 * self.weight * x
+        if y.requires_grad:
+            y.register_hook(self._count)
+        return y
+
+    def _count(self, _):
+        self.backwards += 1
+
+
+def closed_form(network, spacing=None, shape=(1, 4, 4), **kwargs):
+    return Denoiser(network, DiffusionProcess(make_betas("linear"), spacing), image_shape=shape, **kwargs)
+
+
+@pytest.mark.parametrize(("gradient", "backwards"), [("exact", 50), ("jacobian_free", 0)])
+def test_network_calls_of_the_published_setting(gradient, backwards):
+    network = Counter()
+    DDPM()(closed_form(network, 250), SampleNoise(0, [0], (1, 4, 4)), SelfGuidance(interval=5, gradient=gradient))
+    assert (network.forwards, network.backwards) == (250 + 50, backwards)
+    assert network.weight.grad is None and not network.weight.requires_grad
+
+
+@pytest.mark.parametrize("sampler", [DDPM(), DDIM(), DDIM(eta=1.0)])
+@pytest.mark.parametrize("gradient", ["exact", "jacobian_free"])
+def test_scale_zero_is_unguided_to_the_bit(backbone, sampler, gradient):
+    denoiser = backbone.denoiser(6)
+    plain = sampler(denoiser, SampleNoise(0, range(3), SHAPE))
+    guided = sampler(denoiser, SampleNoise(0, range(3), SHAPE), SelfGuidance(scale=0.0, interval=2, gradient=gradient))
+    assert torch.equal(plain, guided)
+
+
+def test_guidance_raises_the_score_and_no_weight_gets_a_gradient(backbone):
+    denoiser = backbone.denoiser(20)
+    plain = DDPM()(denoiser, SampleNoise(0, range(4), SHAPE))
+    guided = DDPM()(denoiser, SampleNoise(0, range(4), SHAPE), SelfGuidance(scale=1.0, interval=2))
+    assert not torch.equal(plain, guided)
+    assert all(p.grad is None for p in denoiser.parameters())
+
+
+def test_a_sample_does_not_depend_on_its_batch_noise():
+    together = SampleNoise(7, range(5), SHAPE)
+    alone = SampleNoise(7, [3], SHAPE)
+    for draw in (lambda n: n.start(), lambda n: n.step(9), lambda n: n.draw(9, 0), lambda n: n.step(8)):
+        assert torch.equal(draw(together)[3:4], draw(alone))
+
+
+def test_streams_are_distinct_and_normal():
+    first = torch.stack([torch.tensor(generator(0, i, s).standard_normal(2)) for i in range(300) for s in Stream])
+    assert len(torch.unique(first[:, 0])) == len(first)
+    assert abs(float(first.mean())) < 4 / math.sqrt(first.numel())
+    assert abs(float(first.var()) - 1) < 4 * math.sqrt(2 / first.numel())
+
+
+def test_ddim_with_eta_one_is_ddpm_with_small_variance():
+    """Song et al. 2021, section 4.1: the same step, here on the same noise, unclipped."""
+    denoiser = closed_form(Counter(), 30)
+    noises = [SampleNoise(0, range(2), (1, 4, 4)) for _ in range(2)]
+    a, b = DDPM(clip=False)(denoiser, noises[0]), DDIM(eta=1.0, clip=False)(denoiser, noises[1])
+    assert torch.allclose(a, b, rtol=1e-4, atol=1e-4 * float(a.abs().max()))
+
+
+def test_posterior_against_bayes():
+    """q(x_{t-1} | x_t, x_0) from the product of two Gaussians."""
+    process = DiffusionProcess(make_betas("cosine"), 10)
+    alpha_bar = torch.cumprod(1 - make_betas("cosine"), 0)[process.step_list]
+    x_0, x_t = torch.randn(2, 1, 1, 1, generator=torch.Generator().manual_seed(0)).double()
+    for t in range(1, 9):
+        a = alpha_bar[t] / alpha_bar[t - 1]
+        precision = a / (1 - a) + 1 / (1 - alpha_bar[t - 1])
+        mean = (a.sqrt() * x_t / (1 - a) + alpha_bar[t - 1].sqrt() * x_0 / (1 - alpha_bar[t - 1])) / precision
+        assert torch.allclose(process.posterior_mean(x_0, x_t, t).double(), mean, rtol=1e-4, atol=1e-5)
+        assert float(process.posterior_variance[t]) == pytest.approx(float(1 / precision), rel=1e-4)
+
+
+class Mixture(nn.Module):
+    """The optimal noise prediction for a mixture of isotropic Gaussians with means ±m and variance v."""
+
+    def __init__(self, mean, variance, alphas_cumprod):
+        super().__init__()
+        self.m, self.v, self.alphas_cumprod = mean, variance, alphas_cumprod
+
+    def x0_hat(self, x, alpha):
+        total = alpha * self.v + 1 - alpha
+        weight = (alpha.sqrt() * (x * self.m).flatten(1).sum(1) / total).tanh().view(-1, 1, 1, 1)
+        shrink = alpha.sqrt() * self.v / total
+        return weight * self.m + shrink * (x - alpha.sqrt() * weight * self.m)
+
+    def forward(self, x, step):
+        alpha = self.alphas_cumprod[step[0]]
+        return (x - alpha.sqrt() * self.x0_hat(x, alpha)) / (1 - alpha).sqrt()
+
+    def jacobian(self, x, alpha):
+        """d x0_hat / d x of one sample, derived by hand: c·I + (1 − c√ᾱ)·(1 − w²)·√ᾱ/total · m mᵀ, c = √ᾱ v / total."""
+        total = alpha * self.v + 1 - alpha
+        c = alpha.sqrt() * self.v / total
+        w = (alpha.sqrt() * (x * self.m).sum() / total).tanh()
+        m = self.m.flatten()
+        return c * torch.eye(len(m)) + (1 - c * alpha.sqrt()) * (1 - w**2) * alpha.sqrt() / total * torch.outer(m, m)
+
+
+@pytest.mark.parametrize("detach", ["reconstruction", "reference"])
+def test_guidance_gradient_on_a_gaussian_mixture(detach):
+    """∇_x ‖r‖ = Jᵀ r/‖r‖ with r = x0_hat − x0_hathat, the reconstruction fixed; see `Mixture.jacobian`."""
+    betas = make_betas("linear")
+    alphas_cumprod = torch.cumprod(1 - betas, 0).float()
+    source = torch.Generator().manual_seed(0)
+    network = Mixture(0.3 * torch.randn(1, 2, 2, generator=source), 0.2, alphas_cumprod)
+    denoiser = closed_form(network, 20, shape=(1, 2, 2))
+    noise = SampleNoise(0, [0, 1], (1, 2, 2))
+    draw = SampleNoise(0, [0, 1], (1, 2, 2)).draw(0, 0)
+    x = torch.randn(2, 1, 2, 2, generator=source).requires_grad_()
+    guidance = SelfGuidance(scale=1.0, normalize=False, detach=detach, perturb_ratio=0.5)
+    index, s = 5, 10
+    got = guidance(denoiser, x, denoiser(x, index), index, noise, Condition())
+    steps = denoiser.process.step_list
+    a_t, a_s = alphas_cumprod[steps[index]], alphas_cumprod[steps[s]]
+    x = x.detach()
+    clean = network.x0_hat(x, a_t)
+    perturbed = a_s.sqrt() * clean + (1 - a_s).sqrt() * draw
+    residual = (clean - network.x0_hat(perturbed, a_s)).flatten(1)
+    for i in range(2):
+        unit = residual[i] / residual[i].norm()
+        expected = network.jacobian(x[i], a_t) @ unit
+        if detach == "reference":
+            expected = -network.jacobian(x[i], a_t) @ (a_s.sqrt() * network.jacobian(perturbed[i], a_s) @ unit)
+        assert torch.allclose(got[i].flatten(), expected, atol=1e-5 * float(expected.abs().max()) + 1e-6)
+
+
+def test_jacobian_free_is_the_unit_residual():
+    denoiser = closed_form(Counter(), 20)
+    x = SampleNoise(1, [0], (1, 4, 4)).start()
+    guidance = SelfGuidance(scale=2.0, normalize=False, gradient="jacobian_free")
+    out = denoiser(x, 5)
+    got = guidance(denoiser, x, out, 5, SampleNoise(0, [0], (1, 4, 4)), Condition())
+    s = guidance.perturb_index(denoiser.process, 5)
+    draw = SampleNoise(0, [0], (1, 4, 4)).draw(5, 0)
+    residual = out.x0_hat - denoiser(denoiser.process.q_sample(out.x0_hat, s, draw), s).x0_hat
+    assert torch.allclose(got, 2 * residual / residual.norm(), atol=1e-6)
+
+
+def test_zero_gradient_gives_zero_shift():
+    class Zero(nn.Module):
+        def forward(self, a, b):
+            return (0 * a).flatten(1).sum(1)
+
+    denoiser = closed_form(Counter(), 5)
+    x = DDPM()(denoiser, SampleNoise(0, [0], (1, 4, 4)), SelfGuidance(distance=Zero()))
+    assert torch.equal(x, DDPM()(denoiser, SampleNoise(0, [0], (1, 4, 4))))
+
+
+def test_the_perturb_step_in_three_units():
+    process = DiffusionProcess(make_betas("cosine"), 100)
+    index = SelfGuidance(perturb_ratio=0.8).perturb_index(process, 0)
+    assert index == 80
+    log_snr = float(torch.logit(process.alphas_cumprod[80].double()))
+    assert SelfGuidance(perturb_log_snr=log_snr).perturb_index(process, 0) == 80
+    assert SelfGuidance(perturb_train_step=process.step_list[80]).perturb_index(process, 0) == 80
+
+
+def test_feature_distance_measures_in_the_extractors_space():
+    a, b = torch.rand(2, 3, 1, 4, 4)
+    double = nn.Conv2d(1, 1, 1, bias=False)
+    double.weight.data.fill_(2.0)
+    assert torch.allclose(FeatureDistance(double)(a, b), 2 * Lp()(a, b))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"perturb_ratio": 1.0}, "perturb_ratio"),
+        ({"perturb_ratio": 0.0}, "perturb_ratio"),
+        ({"interval": 0}, "interval"),
+        ({"num_draws": 0}, "num_draws"),
+        ({"perturb_ratio": 0.5, "perturb_log_snr": 1.0}, "one unit"),
+        ({"gradient": "jacobian_free", "detach": "reference"}, "jacobian_free"),
+    ],
+)
+def test_bad_guidance_arguments(arguments, word):
+    with pytest.raises(SGMError, match=word):
+        SelfGuidance(**arguments)
+
+
+def test_a_nan_state_names_step_and_samples():
+    class Breaks(nn.Module):
+        def forward(self, x, step):
+            y = 0.5 * x
+            return torch.where((step < 500).view(-1, 1, 1, 1) & (torch.arange(len(x)).view(-1, 1, 1, 1) == 1), float("nan"), y)
+
+    with pytest.raises(SGMError, match=r"respaced index 4 \(train step 444\) for the samples \[11\]"):
+        DDPM()(closed_form(Breaks(), 10), SampleNoise(0, [10, 11, 12], (1, 4, 4)))
+
+
+def test_inference_mode_is_refused_under_guidance():
+    with torch.inference_mode(), pytest.raises(SGMError, match="inference_mode: false"):
+        DDPM()(closed_form(Counter(), 5), SampleNoise(0, [0], (1, 4, 4)), SelfGuidance())
+
+
+def test_the_core_does_not_load_lightning():
+    code = (
+        "import sys, sgm_lightning, sgm_lightning.run_dir;"
+        "sys.exit(any(m.split('.')[0] in ('lightning', 'pytorch_lightning') for m in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
