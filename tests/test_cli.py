@@ -297,3 +297,47 @@ def test_plain_diffusers_opens_the_default_model():
 def test_subcommands():
     assert set(SamplingCLI.subcommands()) == {"predict"}
     assert main(["--help"]) == 0
+
+
+def test_bfloat16_network_and_no_logger(tmp_path):
+    assert predict(tmp_path, "full") == 0
+    assert predict(tmp_path, "mixed", settings(trainer__precision="bf16-mixed")) == 0
+    first, second = images(tmp_path, "full").astype(int), images(tmp_path, "mixed").astype(int)
+    assert 0 < np.abs(first - second).mean() < 30
+
+
+def test_a_bare_unet_folder_needs_its_scheduler(tmp_path):
+    """`UNet2DModel`'s own layout; prediction type, variance type and betas are taken from the configuration."""
+    DiffusersCheckpoint(str(FASHION)).load().network.save_pretrained(tmp_path / "bare")
+    with pytest.raises(SGMError, match="scheduler"):
+        DiffusersCheckpoint(str(tmp_path / "bare")).load()
+    scheduler = {"prediction_type": "v_prediction", "variance_type": "learned_range", "trained_betas": [0.1, 0.2, 0.3]}
+    backbone = DiffusersCheckpoint(str(tmp_path / "bare"), scheduler=scheduler).load()
+    assert (backbone.prediction, backbone.variance, backbone.betas.tolist()) == (
+        "v_prediction",
+        "learned_range",
+        [0.1, 0.2, 0.3],
+    )
+
+
+def test_a_guidance_from_elsewhere(tmp_path, monkeypatch):
+    """A new method is found by its class path, with no edit here."""
+    (tmp_path / "elsewhere.py").write_text(
+        "import torch\n"
+        "from sgm_lightning.guidance import Guidance\n"
+        "class Brighter(Guidance):\n"
+        "    needs_grad = False\n"
+        "    weighting = 'constant'\n"
+        "    def __init__(self, scale: float = 0.1):\n"
+        "        super().__init__()\n"
+        "        self.scale = scale\n"
+        "    def active(self, index, num_steps):\n"
+        "        return True\n"
+        "    def forward(self, denoiser, x_t, denoised, index, noise, condition):\n"
+        "        return self.scale * torch.ones_like(x_t)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    brighter = {"class_path": "elsewhere.Brighter", "init_args": {"scale": 0.3}}
+    assert predict(tmp_path, "bright", settings(model__guidance=brighter)) == 0
+    assert predict(tmp_path, "plain", settings(model__guidance=None)) == 0
+    assert images(tmp_path, "bright").mean() > images(tmp_path, "plain").mean() + 5

@@ -6,12 +6,13 @@ import sys
 
 import pytest
 import torch
-from conftest import FASHION
+from conftest import FASHION, GOLDENS
 from torch import nn
 
 from sgm_lightning import (
     DDIM,
     DDPM,
+    LPIPS,
     Backbone,
     Condition,
     Denoiser,
@@ -229,7 +230,9 @@ def test_a_nan_state_names_step_and_samples():
     class Breaks(nn.Module):
         def forward(self, x, step):
             y = 0.5 * x
-            return torch.where((step < 500).view(-1, 1, 1, 1) & (torch.arange(len(x)).view(-1, 1, 1, 1) == 1), float("nan"), y)
+            return torch.where(
+                (step < 500).view(-1, 1, 1, 1) & (torch.arange(len(x)).view(-1, 1, 1, 1) == 1), float("nan"), y
+            )
 
     with pytest.raises(SGMError, match=r"respaced index 4 \(train step 444\) for the samples \[11\]"):
         DDPM()(closed_form(Breaks(), 10), SampleNoise(0, [10, 11, 12], (1, 4, 4)))
@@ -246,3 +249,47 @@ def test_the_core_does_not_load_lightning():
         "sys.exit(any(m.split('.')[0] in ('lightning', 'pytorch_lightning') for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("prediction", ["sample", "v_prediction"])
+def test_parametrisations_agree(prediction):
+    """The same posterior mean, told as noise, as x_0, or as v = √ᾱ ε − √(1−ᾱ) x_0."""
+    betas = make_betas("cosine")
+    alphas_cumprod = torch.cumprod(1 - betas, 0).float()
+    mixture = Mixture(torch.full((1, 2, 2), 0.4), 0.1, alphas_cumprod)
+
+    class Other(nn.Module):
+        def forward(self, x, step):
+            a = alphas_cumprod[step[0]]
+            x0_hat = mixture.x0_hat(x, a)
+            return x0_hat if prediction == "sample" else a.sqrt() * mixture(x, step) - (1 - a).sqrt() * x0_hat
+
+    noise = SampleNoise(0, [0, 1], (1, 2, 2))
+    x = noise.start()
+    for index in (0, 5, 9):
+        eps = Denoiser(mixture, DiffusionProcess(betas, "ddim10"))(x, index).x0_hat
+        other = Denoiser(Other(), DiffusionProcess(betas, "ddim10"), prediction)(x, index).x0_hat
+        assert torch.allclose(eps, other, atol=1e-4)
+
+
+def test_the_mixture_is_sampled_from():
+    """Ancestral sampling with the optimal denoiser finds both modes, and their mean and variance."""
+    betas = make_betas("linear")
+    mean, variance = torch.full((1, 1, 1), 0.6), 0.01
+    network = Mixture(mean, variance, torch.cumprod(1 - betas, 0).float())
+    x = DDPM(clip=False)(closed_form(network, 100, shape=(1, 1, 1)), SampleNoise(0, range(400), (1, 1, 1))).flatten()
+    share = float((x > 0).float().mean())
+    assert abs(share - 0.5) < 4 * 0.5 / 20
+    assert abs(float(x.abs().mean()) - 0.6) < 0.03
+    assert abs(float(x.abs().std()) - 0.1) < 0.02
+
+
+def test_lpips_on_small_gray_images(caplog):
+    distance = LPIPS("squeeze", features=GOLDENS / "squeezenet_features_random.safetensors")
+    a, b = torch.rand(2, 3, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert torch.equal(distance(a, a), torch.zeros(3))
+    found = distance(a, b)
+    assert found.shape == (3,) and bool((found > 0).all()) and "enlarged" in caplog.text
+    assert torch.allclose(found, distance(a.repeat(1, 3, 1, 1), b.repeat(1, 3, 1, 1)))
+    with pytest.raises(SGMError, match="lack"):
+        LPIPS("vgg", features=GOLDENS / "squeezenet_features_random.safetensors")

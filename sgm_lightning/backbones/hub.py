@@ -31,14 +31,15 @@ class DiffusersCheckpoint(Checkpoint):
     Args:
         path: Folder or hub id, e.g. `checkpoints/fashion_mnist_28` or `google/ddpm-cifar10-32`.
         revision: Branch, tag or commit on the hub.
+        scheduler: The scheduler's configuration (beta_schedule, prediction_type, variance_type …) where the folder has none.
     """
 
-    def __init__(self, path: str, revision: str | None = None) -> None:
-        self.path, self.revision = path, revision
+    def __init__(self, path: str, revision: str | None = None, scheduler: dict[str, Any] | None = None) -> None:
+        self.path, self.revision, self.scheduler = path, revision, scheduler
 
     def load(self) -> Backbone:
         unet_config = self._config("unet/config.json", "config.json")
-        scheduler = self._config("scheduler/scheduler_config.json", "scheduler_config.json", "config.json")
+        scheduler = self.scheduler or self._config("scheduler/scheduler_config.json", "scheduler_config.json")
         cls = ADMUNet2DModel if unet_config.get("_class_name") == "ADMUNet2DModel" else UNet2DModel
         subfolder = "unet" if self._exists("unet/config.json") else None
         try:
@@ -101,7 +102,10 @@ class DiffusersCheckpoint(Checkpoint):
                     return json.loads(file.read_text())
                 except ValueError:
                     raise SGMError(f"{file} is not valid JSON; fetch the checkpoint again.") from None
-        raise SGMError(f"{self.path} has no {names[0]}; give a folder in the layout of DDPMPipeline or UNet2DModel.")
+        raise SGMError(
+            f"{self.path} has no {names[0]}; give a folder in the layout of DDPMPipeline or UNet2DModel, with its scheduler or "
+            "`init_args.scheduler`."
+        )
 
 
 def save_diffusers(backbone: Backbone, folder: str | Path) -> bool:

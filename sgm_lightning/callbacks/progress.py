@@ -31,6 +31,7 @@ class SamplingProgress(ProgressBar):
         )
         pl_module.on_step = lambda images, steps: self._bar.update(images / steps)
 
-    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         pl_module.on_step = None
+        self._bar.n = self._bar.total
         self._bar.close()

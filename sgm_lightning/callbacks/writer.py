@@ -16,7 +16,9 @@ from lightning.pytorch.utilities import rank_zero_info
 import sgm_lightning
 from sgm_lightning.callbacks.grid import save_grid
 from sgm_lightning.data.chunks import Chunk
+from sgm_lightning.guidance import SelfGuidance
 from sgm_lightning.run_dir import DRAW_VERSION, RunDir, weights_sha256
+from sgm_lightning.samplers import DDPM
 
 
 class RunWriter(BasePredictionWriter):
@@ -97,9 +99,9 @@ class RunWriter(BasePredictionWriter):
         self.run.merge(data.num_samples, data.chunk_size)
         scores = self.run.scores()
         count = min(self.grid_images, data.num_samples)
-        name = type(pl_module.guidance).__name__ if pl_module.guidance is not None else "unguided"
+        plain, name = _names(pl_module)
         rows, lines = [], []
-        kinds = [("baseline_images", "baseline_score", "unguided"), ("images", "score", name)]
+        kinds = [("baseline_images", "baseline_score", plain), ("images", "score", name)]
         for images, score, title in kinds:
             if score not in scores:
                 continue
@@ -116,6 +118,14 @@ class RunWriter(BasePredictionWriter):
     def _first(self, key: str, count: int, chunk_size: int) -> np.ndarray:
         chunks = range(-(-count // chunk_size))
         return np.concatenate([self.run.read_chunk(number)[key] for number in chunks])[:count]
+
+
+def _names(module: pl.LightningModule) -> tuple[str, str]:
+    """What the unguided and the run's own samples are called."""
+    plain = "ancestral" if isinstance(module.sampler, DDPM) else type(module.sampler).__name__
+    if module.guidance is None:
+        return plain, plain
+    return plain, "self-guided" if isinstance(module.guidance, SelfGuidance) else type(module.guidance).__name__
 
 
 def _nhwc(images: torch.Tensor) -> np.ndarray:

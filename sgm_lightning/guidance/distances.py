@@ -86,7 +86,7 @@ class LPIPS(nn.Module):
     def _say_resized(self, size: tuple[int, ...]) -> None:
         if not getattr(self, "_said", False):
             self._said = True
-            logger.info("LPIPS: images of %d×%d are enlarged to 64×64 (bilinear).", *size)
+            logger.warning("LPIPS: images of %d×%d are enlarged to 64×64 (bilinear).", *size)
 
 
 class FeatureDistance(nn.Module):
