@@ -68,7 +68,7 @@ def test_a_run_and_its_files(tmp_path, capsys):
     assert predict(tmp_path, config=settings(model__baseline=True)) == 0
     run = tmp_path / "run"
     assert images(tmp_path).shape == (5, 28, 28, 1) and images(tmp_path).dtype == np.uint8
-    rows = list(csv.DictReader(open(run / "scores.csv")))
+    rows = list(csv.DictReader((run / "scores.csv").read_text().splitlines()))
     assert [int(row["index"]) for row in rows] == list(range(5))
     assert all(float(row["score"]) > 0 and float(row["baseline_score"]) > 0 for row in rows)
     assert (run / "grid.png").stat().st_size > 1000 and (run / "config.yaml").is_file()
@@ -82,6 +82,8 @@ def test_a_run_and_its_files(tmp_path, capsys):
 def test_resume_extend_and_refuse(tmp_path, capsys):
     assert predict(tmp_path) == 0
     first = images(tmp_path)
+    assert predict(tmp_path) == 0  # nothing left to draw
+    assert np.array_equal(images(tmp_path), first)
     kept = (tmp_path / "run/chunks/chunk-000000.npz").stat().st_mtime_ns
     (tmp_path / "run/chunks/chunk-000001.npz").unlink()
     assert predict(tmp_path, "run", settings(data__init_args__num_samples=7)) == 0

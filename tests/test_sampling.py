@@ -230,9 +230,8 @@ def test_a_nan_state_names_step_and_samples():
     class Breaks(nn.Module):
         def forward(self, x, step):
             y = 0.5 * x
-            return torch.where(
-                (step < 500).view(-1, 1, 1, 1) & (torch.arange(len(x)).view(-1, 1, 1, 1) == 1), float("nan"), y
-            )
+            second = torch.arange(len(x)) == 1
+            return torch.where(((step < 500) & second).view(-1, 1, 1, 1), float("nan"), y)
 
     with pytest.raises(SGMError, match=r"respaced index 4 \(train step 444\) for the samples \[11\]"):
         DDPM()(closed_form(Breaks(), 10), SampleNoise(0, [10, 11, 12], (1, 4, 4)))
@@ -245,8 +244,11 @@ def test_inference_mode_is_refused_under_guidance():
 
 def test_the_core_does_not_load_lightning():
     code = (
-        "import sys, sgm_lightning, sgm_lightning.run_dir;"
-        "sys.exit(any(m.split('.')[0] in ('lightning', 'pytorch_lightning') for m in sys.modules))"
+        "import importlib, pkgutil, sys, sgm_lightning\n"
+        "layer = ('modules', 'data', 'callbacks', 'cli', '__main__')\n"
+        "for m in pkgutil.walk_packages(sgm_lightning.__path__, 'sgm_lightning.', onerror=print):\n"
+        "    if m.name.split('.')[1] not in layer: importlib.import_module(m.name)\n"
+        "    if {'lightning', 'pytorch_lightning'} & set(sys.modules): sys.exit(m.name)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -273,11 +275,14 @@ def test_parametrisations_agree(prediction):
 
 
 def test_the_mixture_is_sampled_from():
-    """Ancestral sampling with the optimal denoiser finds both modes, and their mean and variance."""
+    """Ancestral sampling with the optimal denoiser finds both modes, and their mean and variance.
+
+    On all 1000 steps: on fewer, the fixed-small variance leaves out what x_0 itself varies and the modes get narrow.
+    """
     betas = make_betas("linear")
     mean, variance = torch.full((1, 1, 1), 0.6), 0.01
     network = Mixture(mean, variance, torch.cumprod(1 - betas, 0).float())
-    x = DDPM(clip=False)(closed_form(network, 100, shape=(1, 1, 1)), SampleNoise(0, range(400), (1, 1, 1))).flatten()
+    x = DDPM(clip=False)(closed_form(network, shape=(1, 1, 1)), SampleNoise(0, range(400), (1, 1, 1))).flatten()
     share = float((x > 0).float().mean())
     assert abs(share - 0.5) < 4 * 0.5 / 20
     assert abs(float(x.abs().mean()) - 0.6) < 0.03

@@ -103,8 +103,7 @@ class DiffusersCheckpoint(Checkpoint):
                 except ValueError:
                     raise SGMError(f"{file} is not valid JSON; fetch the checkpoint again.") from None
         raise SGMError(
-            f"{self.path} has no {names[0]}; give a folder in the layout of DDPMPipeline or UNet2DModel, with its scheduler or "
-            "`init_args.scheduler`."
+            f"{self.path} has no {names[0]}; give a folder in the layout of DDPMPipeline, or set `init_args.scheduler`."
         )
 
 

@@ -59,6 +59,7 @@ class RunWriter(BasePredictionWriter):
                     "weights": weights_sha256(pl_module.denoiser.network.state_dict()),
                     "seed": data.seed,
                     "chunk_size": data.chunk_size,
+                    "inputs": data.fingerprint(),
                     "settings": self.config,
                     "num_samples": data.num_samples,
                     "version": sgm_lightning.__version__,

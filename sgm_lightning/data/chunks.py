@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -82,6 +83,10 @@ class SampleIndices(pl.LightningDataModule):
         indices = list(range(number * self.chunk_size, (number + 1) * self.chunk_size))
         return Chunk(number, indices, self.seed, self._labels(indices, num_classes))
 
+    def fingerprint(self) -> str | None:
+        """Digest of the input images that the samples depend on, if any."""
+        return None
+
     def predict_dataloader(self) -> DataLoader[Chunk]:
         trainer = self.trainer
         assert trainer is not None
@@ -139,6 +144,9 @@ class LowResolution(SampleIndices):
         if num_samples is not None and num_samples > available:
             raise SGMError(f"data.num_samples must be at most {available}, the number in {path}, got {num_samples}.")
         super().__init__(available if num_samples is None else num_samples, chunk_size, seed)
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.images.tobytes()).hexdigest()
 
     def check(self, num_classes: int | None) -> None:
         if num_classes is not None and self.base_labels is None:

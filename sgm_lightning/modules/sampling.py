@@ -85,9 +85,10 @@ class SamplingModule(pl.LightningModule):
         if isinstance(data, SampleIndices):
             data.check(self.denoiser.num_classes)
             if self.denoiser.upsampler != isinstance(data, LowResolution):
+                kind = "an upsampler" if self.denoiser.upsampler else "no upsampler"
                 raise SGMError(
-                    f"Upsamplers, and they alone, take low-resolution images: the model is {'' if self.denoiser.upsampler else 'not '}"
-                    f"one, got data of class {type(data).__name__}; set `data.class_path`."
+                    f"Upsamplers, and they alone, take low-resolution images: the model is {kind}, got data of class "
+                    f"{type(data).__name__}; set `data.class_path` to SampleIndices or LowResolution."
                 )
         mixed = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
         self.denoiser.autocast_dtype = mixed.get(precision)
