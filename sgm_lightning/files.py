@@ -13,6 +13,12 @@ from torch import Tensor
 from sgm_lightning.errors import SGMError
 
 
+def require_file(path: Path, hint: str) -> None:
+    """Raise unless there is a file at `path`; `hint` is the remedy that the error names."""
+    if not path.is_file():
+        raise SGMError(f"There is no weights file at {path}; {hint}.")
+
+
 def load_tensors(path: str | Path, hint: str = "check the path") -> dict[str, Tensor]:
     """State dict from a `.safetensors` or a torch file, on the CPU.
 
@@ -24,8 +30,7 @@ def load_tensors(path: str | Path, hint: str = "check the path") -> dict[str, Te
         SGMError: If the file is missing, truncated, or holds anything but tensors.
     """
     path = Path(path)
-    if not path.is_file():
-        raise SGMError(f"There is no weights file at {path}; {hint}.")
+    require_file(path, hint)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -158,13 +158,22 @@ def test_every_config_parses(config):
     assert end.value.code == 0
 
 
+@pytest.mark.parametrize("name", ["celeba64", "lsun_bedroom256", "imagenet64"])
+def test_missing_weights_name_their_source(tmp_path, capsys, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["predict", "--config", str(ROOT / f"configs/{name}.yaml"), "--run_dir", "run"]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "https://" in error and "model.backbone.init_args.path" in error
+    assert not (tmp_path / "run").exists()
+
+
 # Bad input: one sentence, a non-zero exit, nothing written.
 
 
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"model__backbone__init_args__path": "no/such/folder"}, "no/such/folder"),
+        ({"model__backbone__init_args__path": "no/folder"}, "no folder no/folder"),
         ({"model__guidance__init_args__perturb_ratio": 1.5}, "perturb_ratio"),
         ({"model__guidance__init_args__interval": 0}, "interval"),
         ({"data__init_args__num_samples": 0}, "num_samples"),

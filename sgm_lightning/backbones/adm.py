@@ -10,7 +10,7 @@ from sgm_lightning.backbones.adm_flags import ADMFlags, unet_from_flags
 from sgm_lightning.backbones.adm_keys import from_adm
 from sgm_lightning.backbones.base import Backbone, Checkpoint
 from sgm_lightning.diffusion import make_betas
-from sgm_lightning.files import check_weights, load_tensors
+from sgm_lightning.files import check_weights, load_tensors, require_file
 
 
 class ADMCheckpoint(Checkpoint):
@@ -20,14 +20,19 @@ class ADMCheckpoint(Checkpoint):
         path: The file.
         flags: Its flags.
         url: Where it can be had; named when the file is missing.
+
+    Raises:
+        SGMError: If there is no such file.
     """
 
     def __init__(self, path: str, flags: ADMFlags, url: str | None = None) -> None:
-        self.path, self.flags, self.url = Path(path), flags, url
+        self.path, self.flags = Path(path), flags
+        source = f"fetch it from {url} and" if url else "check the path or"
+        # Looked for at once: before a distance downloads its own weights.
+        require_file(self.path, f"{source} set `model.backbone.init_args.path`")
 
     def load(self) -> Backbone:
-        source = f"fetch it from {self.url} and" if self.url else "check the path or"
-        weights = load_tensors(self.path, f"{source} set `model.backbone.init_args.path`")
+        weights = load_tensors(self.path)
         check_weights(weights, self.path)
         with torch.device("meta"):
             network = unet_from_flags(self.flags)

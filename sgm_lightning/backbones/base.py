@@ -57,7 +57,7 @@ class Backbone:
 
 
 class Checkpoint(ABC):
-    """Where a backbone comes from. Making one reads nothing; `load` does."""
+    """Where a backbone comes from. Making one reads no weights; `load` does."""
 
     @abstractmethod
     def load(self) -> Backbone:

@@ -78,13 +78,14 @@ class DiffusersCheckpoint(Checkpoint):
             file = Path(self.path) / name
             return file if file.is_file() else None
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         try:
             return Path(hf_hub_download(self.path, name, revision=self.revision))
-        except EntryNotFoundError:
-            return None
-        except Exception as error:  # no network, no such repository, not a valid id …
+        except Exception as error:  # no such file, no network, no such repository, not a valid id …
+            # Offline, the hub's "not in the cache" is a kind of its "not in the repository".
+            if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+                return None
             reason = str(error).split("\n")[0][:160]
             raise SGMError(
                 f"There is no folder {self.path}, and it could not be had from the hub ({reason}); check "
