@@ -49,8 +49,12 @@ class RunDir:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
-    def open(self, manifest: dict[str, Any]) -> None:
+    def open(self, manifest: dict[str, Any], write: bool = True) -> None:
         """Make the folder, or check that the run in it has the same manifest (but for N).
+
+        Args:
+            manifest: What determines the samples, JSON types only.
+            write: Whether to record it. Every process of a job opens the folder, so that all fail alike; one records.
 
         Raises:
             SGMError: If the folder cannot be written, or holds a run with other settings; the differing keys are named.
@@ -72,7 +76,8 @@ class RunDir:
                     f"run_dir {self.path} holds a run with other settings ({'; '.join(differing)[:600]}); choose another "
                     "run_dir, or repeat its settings to resume it."
                 )
-        write_atomically(file, lambda f: f.write(json.dumps(manifest, indent=1).encode()))
+        if write:
+            write_atomically(file, lambda f: f.write(json.dumps(manifest, indent=1).encode()))
 
     @property
     def chunks(self) -> Path:

@@ -204,6 +204,14 @@ def test_unwritable_run_dir(tmp_path, capsys):
     assert "cannot be written" in capsys.readouterr().err
 
 
+def test_a_state_that_overflows_leaves_no_chunk(tmp_path, capsys):
+    changes = {"model__guidance__init_args__scale": 1e38, "model__guidance__init_args__weighting": "constant"}
+    assert predict(tmp_path, config=settings(**changes, model__sampler={"class_path": "sgm_lightning.samplers.DDIM"})) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "NaN or infinite at respaced index" in error and "samples [0, 1]" in error
+    assert not list((tmp_path / "run/chunks").iterdir()) and not (tmp_path / "run/samples.npz").exists()
+
+
 def write_weights(path, change=None, pickled=None):
     weights = torch.load(GOLDENS / "adm_uncond.pt", weights_only=True)
     if change is not None:

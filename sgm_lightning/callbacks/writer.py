@@ -52,19 +52,17 @@ class RunWriter(BasePredictionWriter):
 
     def _open(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if trainer.is_global_zero:
-            self.run.open(
-                {
-                    "draw_version": DRAW_VERSION,
-                    "weights": weights_sha256(pl_module.denoiser.network.state_dict()),
-                    "seed": data.seed,
-                    "chunk_size": data.chunk_size,
-                    "inputs": data.fingerprint(),
-                    "settings": self.config,
-                    "num_samples": data.num_samples,
-                    "version": sgm_lightning.__version__,
-                }
-            )
+        manifest = {
+            "draw_version": DRAW_VERSION,
+            "weights": weights_sha256(pl_module.denoiser.network.state_dict()),
+            "seed": data.seed,
+            "chunk_size": data.chunk_size,
+            "inputs": data.fingerprint(),
+            "settings": self.config,
+            "num_samples": data.num_samples,
+            "version": sgm_lightning.__version__,
+        }
+        self.run.open(manifest, write=trainer.is_global_zero)
         trainer.strategy.barrier("run folder")
         data.finished = self.run.finished(data.num_chunks)
         if data.finished:
