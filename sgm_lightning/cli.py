@@ -59,20 +59,19 @@ class SamplingCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def before_predict(self) -> None:
+        """Tell the writer the settings that determine a sample, and the whole configuration."""
         config = self.config[self.subcommand]
-        parser = self._parser(self.subcommand)
         plain = _plain(config)
+        # Weights and inputs count by their bytes, not by where they are; N, seed and chunk size have keys of their own.
+        settings = {
+            **_without(plain["model"], {"path", "url", "revision", "threads"}),
+            "data": _without(plain["data"], {"num_samples", "chunk_size", "seed", "base"}),
+            "precision": plain["trainer"]["precision"] or "32-true",
+        }
         for callback in self.trainer.callbacks:
             if isinstance(callback, RunWriter):
-                settings = {**plain["model"], "data": dict(plain["data"])}
-                for key in ("threads", "baseline"):
-                    settings.pop(key, None)
-                settings["precision"] = plain["trainer"]["precision"] or "32-true"
-                settings["data"] = _without(settings["data"], {"num_samples", "chunk_size", "seed"})
-                settings["backbone"] = _without(settings["backbone"], {"path", "url", "revision"})
-                settings["baseline"] = plain["model"]["baseline"]
                 callback.config = settings
-                callback.config_text = parser.dump(config, skip_none=False)
+                callback.config_text = self._parser(self.subcommand).dump(config, skip_none=False)
 
 
 def _without(value: Any, keys: set[str]) -> Any:
