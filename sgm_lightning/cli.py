@@ -64,7 +64,8 @@ class SamplingCLI(LightningCLI):
         plain = _plain(config)
         # Weights and inputs count by their bytes, not by where they are; N, seed and chunk size have keys of their own.
         settings = {
-            **_without(plain["model"], {"path", "url", "revision", "threads"}),
+            **{key: value for key, value in plain["model"].items() if key != "threads"},
+            "backbone": _without(plain["model"]["backbone"], {"path", "url", "revision"}),
             "data": _without(plain["data"], {"num_samples", "chunk_size", "seed", "base"}),
             "precision": plain["trainer"]["precision"] or "32-true",
         }

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -96,10 +96,10 @@ class RunDir:
         """Write one chunk; it exists whole or not at all."""
         write_atomically(self.chunk_file(number), lambda file: np.savez(file, allow_pickle=False, **arrays))
 
-    def read_chunk(self, number: int) -> dict[str, np.ndarray]:
-        """The arrays of one chunk."""
+    def read_chunk(self, number: int, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """The arrays of one chunk; of `names` alone where given, the others are not read."""
         with np.load(self.chunk_file(number), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            return {name: file[name] for name in names or file.files}
 
     def merge(self, num_samples: int, chunk_size: int) -> None:
         """`samples.npz` (ADM's layout; chunk by chunk, never whole in memory) and `scores.csv` out of the chunks."""
@@ -113,7 +113,7 @@ class RunDir:
         def write(file: IO[bytes]) -> None:
             rows = [",".join(columns)]
             for number in numbers:
-                chunk = self.read_chunk(number)
+                chunk = self.read_chunk(number, columns)
                 for row in zip(*(chunk[name] for name in columns), strict=True):
                     if int(row[0]) < num_samples:
                         rows.append(",".join(f"{v:.7g}" if isinstance(v, np.floating) else str(v) for v in row))
@@ -140,7 +140,7 @@ class RunDir:
                         np.lib.format.write_array_header_1_0(out, header)
                         left = num_samples
                         for number in numbers:
-                            rows = self.read_chunk(number)[source][:left]
+                            rows = self.read_chunk(number, [source])[source][:left]
                             out.write(np.ascontiguousarray(rows).tobytes())
                             left -= len(rows)
 

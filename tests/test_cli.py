@@ -145,6 +145,10 @@ def test_cascade(tmp_path, golden_backbone):
     assert images(tmp_path).shape == (3, 16, 16, 3)
     with np.load(tmp_path / "run/samples.npz") as file:
         assert file["arr_1"].tolist() == [1, 2, 3]
+    np.savez(tmp_path / "low.npz", low, np.array([1, 2, 4]))
+    assert predict(tmp_path, "run", config) == 1  # other labels are another run
+    np.savez(tmp_path / "low.npz", low, np.array([1, -2, 3]))
+    assert predict(tmp_path, "negative", config) == 1
 
 
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
@@ -347,7 +351,7 @@ def test_a_guidance_from_elsewhere(tmp_path, monkeypatch):
         "class Brighter(Guidance):\n"
         "    needs_grad = False\n"
         "    weighting = 'constant'\n"
-        "    def __init__(self, scale: float = 0.1):\n"
+        "    def __init__(self, scale: float = 0.1, path: str = 'a'):\n"
         "        super().__init__()\n"
         "        self.scale = scale\n"
         "    def active(self, index, num_steps):\n"
@@ -359,4 +363,6 @@ def test_a_guidance_from_elsewhere(tmp_path, monkeypatch):
     brighter = {"class_path": "elsewhere.Brighter", "init_args": {"scale": 0.3}}
     assert predict(tmp_path, "bright", settings(model__guidance=brighter)) == 0
     assert predict(tmp_path, "plain", settings(model__guidance=None)) == 0
+    location = {"class_path": "elsewhere.Brighter", "init_args": {"scale": 0.3, "path": "b"}}
+    assert predict(tmp_path, "bright", settings(model__guidance=location)) == 1  # only the backbone may move
     assert images(tmp_path, "bright").mean() > images(tmp_path, "plain").mean() + 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -46,7 +45,7 @@ class Backbone:
     def denoiser(self, spacing: str | int | None = None) -> Denoiser:
         """The network on a respaced chain (see `spaced_steps`); weights are shared and frozen."""
         return Denoiser(
-            copy.copy(self.network),
+            self.network,
             DiffusionProcess(self.betas, spacing),
             self.prediction,
             self.variance,

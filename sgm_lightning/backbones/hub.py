@@ -115,7 +115,7 @@ def save_diffusers(backbone: Backbone, folder: str | Path) -> bool:
         Whether plain `DDPMPipeline.from_pretrained` opens it: not so for networks with a fixed head count, a time width
         or a time scale of their own, which only this package's loader restores.
     """
-    schedule = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2"}
+    schedule = {ours: theirs for theirs, ours in _SCHEDULES.items()}
     steps = len(backbone.betas)
     ends = (float(backbone.betas[0]), float(backbone.betas[-1]))
     named = backbone.schedule in schedule

@@ -116,7 +116,7 @@ class RunWriter(BasePredictionWriter):
 
     def _first(self, key: str, count: int, chunk_size: int) -> np.ndarray:
         chunks = range(-(-count // chunk_size))
-        return np.concatenate([self.run.read_chunk(number)[key] for number in chunks])[:count]
+        return np.concatenate([self.run.read_chunk(number, [key])[key] for number in chunks])[:count]
 
 
 def _names(module: pl.LightningModule) -> tuple[str, str]:

@@ -146,13 +146,15 @@ class LowResolution(SampleIndices):
         super().__init__(available if num_samples is None else num_samples, chunk_size, seed)
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(self.images.tobytes()).hexdigest()
+        labels = b"" if self.base_labels is None else self.base_labels.astype(np.int64).tobytes()
+        return hashlib.sha256(self.images.tobytes() + labels).hexdigest()
 
     def check(self, num_classes: int | None) -> None:
         if num_classes is not None and self.base_labels is None:
             raise SGMError("The upsampler needs labels, but the low-resolution samples carry none; draw them with labels.")
-        if num_classes is not None and not 0 <= int(self.base_labels.max()) < num_classes:
-            raise SGMError(f"Labels must lie in [0, {num_classes}) for this model, got {int(self.base_labels.max())}.")
+        for label in () if num_classes is None else (int(self.base_labels.min()), int(self.base_labels.max())):
+            if not 0 <= label < (num_classes or 0):
+                raise SGMError(f"Labels must lie in [0, {num_classes}) for this model, got {label} in the base samples.")
 
     def chunk(self, number: int, num_classes: int | None) -> Chunk:
         chunk = super().chunk(number, None)

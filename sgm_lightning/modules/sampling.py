@@ -13,7 +13,7 @@ from sgm_lightning.backbones import Checkpoint
 from sgm_lightning.data.chunks import Chunk, LowResolution, SampleIndices
 from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.errors import SGMError
-from sgm_lightning.guidance import Guidance, Lp, SelfGuidance
+from sgm_lightning.guidance import Guidance, SelfGuidance
 from sgm_lightning.metrics import minority_score, to_uint8
 from sgm_lightning.rng import SampleNoise
 from sgm_lightning.samplers import DDPM, Sampler
@@ -55,7 +55,7 @@ class SamplingModule(pl.LightningModule):
         self.spacing = spacing
         self.baseline = baseline
         own = guidance if isinstance(guidance, SelfGuidance) else SelfGuidance()
-        self.score_distance = score_distance or (own.distance if guidance is own else Lp(2.0))
+        self.score_distance = own.distance if score_distance is None else score_distance
         self.scorer = own if score_perturb_ratio is None else SelfGuidance(perturb_ratio=score_perturb_ratio)
         self.score_draws = score_draws
         self.threads = threads
