@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import set_parsing_settings
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 
 import sgm_lightning.backbones
 import sgm_lightning.guidance
@@ -17,6 +25,7 @@ from sgm_lightning.convert import convert_command
 from sgm_lightning.data import SampleIndices
 from sgm_lightning.errors import SGMError
 from sgm_lightning.modules import SamplingModule
+from sgm_lightning.signals import EXIT_RESUMABLE, Interrupted, stop_signals
 
 _USAGE = """usage: sgm-lightning COMMAND --help
 
@@ -26,7 +35,11 @@ _USAGE = """usage: sgm-lightning COMMAND --help
 
 
 class SamplingTrainer(Trainer):
-    """Lightning's Trainer, whose `predict` keeps nothing in memory: the run folder holds the samples."""
+    """Lightning's Trainer, whose `predict` keeps nothing in memory (the run folder holds the samples) and ends as one.
+
+    The processes that Lightning itself launches end with the first one, and an interrupted one takes the first along:
+    otherwise Lightning would kill the first without a word, or leave the others running.
+    """
 
     def predict(self, *args: Any, return_predictions: bool | None = False, **kwargs: Any) -> Any:
         """Draw the samples of a run.
@@ -36,7 +49,42 @@ class SamplingTrainer(Trainer):
             return_predictions: Whether to return the samples, too.
             **kwargs: As in `Trainer.predict`.
         """
-        return super().predict(*args, return_predictions=return_predictions, **kwargs)
+        environment = self._accelerator_connector.cluster_environment
+        if isinstance(environment, SLURMEnvironment):
+            environment.auto_requeue = False  # it would write and later load a training checkpoint
+        launched = isinstance(environment, LightningEnvironment) and environment.local_rank() > 0
+        parent = os.getppid()
+        if launched:
+            _when_gone(parent, lambda: stop_signals.stop("end of the launching process"))
+        stop_signals.on_signal = self._pass_on
+        try:
+            return super().predict(*args, return_predictions=return_predictions, **kwargs)
+        except Interrupted:
+            self._pass_on()
+            if launched and os.getppid() == parent:
+                os.kill(parent, signal.SIGTERM)
+                _when_gone(parent, lambda: None).join(60)
+            raise
+        except BaseException:
+            self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        if self.strategy.launcher is not None:
+            self.strategy.launcher.kill(signal.SIGTERM)
+
+
+def _when_gone(parent: int, then: Callable[[], None]) -> threading.Thread:
+    """Call `then` in a thread once the parent process has ended."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        then()
+
+    thread = threading.Thread(target=watch, daemon=True, name="parent watch")
+    thread.start()
+    return thread
 
 
 class SamplingCLI(LightningCLI):
@@ -48,8 +96,10 @@ class SamplingCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run_dir", type=str, default="runs/default", help="Folder of the run; the same again resumes.")
+        parser.add_argument("--verify", type=bool, default=False, help="Check every chunk's checksum; redraw what fails.")
         parser.add_lightning_class_args(RunWriter, "writer")
         parser.link_arguments("run_dir", "writer.run_dir")
+        parser.link_arguments("verify", "writer.verify")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config_init[self.subcommand]
@@ -61,6 +111,11 @@ class SamplingCLI(LightningCLI):
     def before_predict(self) -> None:
         """Tell the writer the settings that determine a sample, and the whole configuration."""
         config = self.config[self.subcommand]
+        if found := sorted(Path(config["run_dir"]).glob("hpc_ckpt_*")):
+            raise SGMError(
+                f"run_dir {config['run_dir']} must hold no training checkpoint of Slurm, which Lightning would load in "
+                f"place of the weights, got {found[0].name}; choose another run_dir."
+            )
         plain = _plain(config)
         # Weights and inputs count by their bytes, not by where they are; N, seed and chunk size have keys of their own.
         settings = {
@@ -99,34 +154,23 @@ def main(args: list[str] | None = None) -> int:
         args: Arguments; default: the process's.
 
     Returns:
-        Exit status: 0, or 1 after an error that is told in one sentence. Malformed command lines and YAML files exit with
-        status 2.
+        Exit status: 0; 1 after an error that is told in one sentence; 75 after a signal, if the same command resumes.
+        Malformed command lines and YAML files exit with status 2.
     """
     args = sys.argv[1:] if args is None else args
     if not args or args[0] in ("-h", "--help"):
         print(_USAGE, end="")
         return 0
     try:
-        set_parsing_settings(docstring_parse_attribute_docstrings=False)
-        if args[0] == "convert":
-            convert_command(args[1:])
-        else:
-            SamplingCLI(
-                SamplingModule,
-                SampleIndices,
-                subclass_mode_data=True,
-                save_config_callback=None,
-                seed_everything_default=False,
-                trainer_class=SamplingTrainer,
-                trainer_defaults={
-                    "inference_mode": False,
-                    "enable_checkpointing": False,
-                    "enable_model_summary": False,
-                    "callbacks": [SamplingProgress()],
-                    "devices": 1,
-                },
-                args=args,
+        with stop_signals.handling():
+            _run(args)
+    except Interrupted as stop:
+        if rank_zero_only.rank == 0:
+            print(
+                f"interrupted ({stop}): chunks in flight were dropped, finished ones are safe; the same command resumes.",
+                file=sys.stderr,
             )
+        return EXIT_RESUMABLE
     except Exception as error:
         told = _told(error)
         if told is None:
@@ -134,6 +178,29 @@ def main(args: list[str] | None = None) -> int:
         print(f"error: {told}", file=sys.stderr)
         return 1
     return 0
+
+
+def _run(args: list[str]) -> None:
+    set_parsing_settings(docstring_parse_attribute_docstrings=False)
+    if args[0] == "convert":
+        convert_command(args[1:])
+        return
+    SamplingCLI(
+        SamplingModule,
+        SampleIndices,
+        subclass_mode_data=True,
+        save_config_callback=None,
+        seed_everything_default=False,
+        trainer_class=SamplingTrainer,
+        trainer_defaults={
+            "inference_mode": False,
+            "enable_checkpointing": False,
+            "enable_model_summary": False,
+            "callbacks": [SamplingProgress()],
+            "devices": 1,
+        },
+        args=args,
+    )
 
 
 def _told(error: BaseException | None) -> SGMError | None:

@@ -12,6 +12,8 @@ from torchvision.utils import make_grid
 matplotlib.use("Agg")
 from matplotlib.figure import Figure
 
+from sgm_lightning.run.atomic import write_atomically
+
 
 def save_grid(path: Path, rows: list[tuple[str, np.ndarray]], columns: int = 12) -> np.ndarray:
     """Write titled blocks of images, one below the other.
@@ -42,5 +44,5 @@ def save_grid(path: Path, rows: list[tuple[str, np.ndarray]], columns: int = 12)
         axes.imshow(block, interpolation="nearest", aspect="auto")
         axes.axis("off")
         top += height
-    figure.savefig(path)
+    write_atomically(path, lambda file: figure.savefig(file, format="png"))
     return (matplotlib.image.imread(path)[..., :3] * 255).astype(np.uint8)

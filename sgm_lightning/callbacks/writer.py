@@ -17,56 +17,74 @@ import sgm_lightning
 from sgm_lightning.callbacks.grid import save_grid
 from sgm_lightning.data.chunks import Chunk
 from sgm_lightning.guidance import SelfGuidance
-from sgm_lightning.run_dir import DRAW_VERSION, RunDir, weights_sha256
+from sgm_lightning.run import DRAW_VERSION, ChunkQueue, RunDir, weights_sha256
+from sgm_lightning.run.atomic import write_atomically
 from sgm_lightning.samplers import DDPM
+from sgm_lightning.signals import stop_signals
 
 
 class RunWriter(BasePredictionWriter):
     """One file a chunk as soon as it exists; at the end `samples.npz`, `scores.csv`, `grid.png` and TensorBoard's grid.
 
-    The same run again draws the missing chunks only.
+    The same run again draws the missing chunks only. Ranks, jobs and hosts may work on one run at a time. SIGTERM, SIGINT
+    and SIGUSR1 raise `sgm_lightning.signals.Interrupted` before the network's next call.
 
     Args:
         run_dir: Folder of the run.
         grid_images: Images in a block of the grid.
+        verify: Check every chunk's checksum and merge anew, although the run is complete.
     """
 
-    def __init__(self, run_dir: str = "runs/default", grid_images: int = 24) -> None:
+    def __init__(self, run_dir: str = "runs/default", grid_images: int = 24, verify: bool = False) -> None:
         super().__init__("batch")
         self.run = RunDir(run_dir)
         self.grid_images = grid_images
+        self.verify = verify
         self.config: dict[str, Any] = {}
         self.config_text = ""
+        self._queue: ChunkQueue | None = None
+        self._hook: Any = None
         self._started = 0.0
-
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero and self.config_text:
-            (self.run.path / "config.yaml").write_text(self.config_text)
-        if trainer.logger is None:
-            trainer.logger = TensorBoardLogger(self.run.path, name="", version="tensorboard")
-        self._started = time.monotonic()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        data.before_drawing = lambda: self._open(trainer, pl_module)
+        data.numbers = lambda: self._open(trainer, pl_module)
 
-    def _open(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _open(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> ChunkQueue:
+        """Open the run, or refuse; every process of a job does, so that all fail alike."""
+        stop_signals.install()  # Lightning has put its own in place since
         data = trainer.datamodule  # type: ignore[attr-defined]
         manifest = {
             "draw_version": DRAW_VERSION,
             "weights": weights_sha256(pl_module.denoiser.network.state_dict()),
             "seed": data.seed,
             "chunk_size": data.chunk_size,
+            "device": pl_module.device.type,
+            "threads": pl_module.threads,
             "inputs": data.fingerprint(),
             "settings": self.config,
             "num_samples": data.num_samples,
             "version": sgm_lightning.__version__,
+            "torch": torch.__version__,
         }
-        self.run.open(manifest, write=trainer.is_global_zero)
-        trainer.strategy.barrier("run folder")
-        data.finished = self.run.finished(data.num_chunks)
-        if data.finished:
-            rank_zero_info(f"Resuming: {len(data.finished)} of {data.num_chunks} chunks are drawn already.")
+        manifest = self.run.open(manifest, {"threads": torch.get_num_threads()})
+        torch.set_num_threads(manifest["threads"])
+        if self.verify and trainer.is_global_zero:
+            self.run.forget_merge()
+        self._queue = ChunkQueue(self.run, data.num_samples, data.chunk_size, check=stop_signals.check)
+        finished = len(self.run.finished(data.num_chunks))
+        if finished:
+            rank_zero_info(f"Resuming: {finished} of {data.num_chunks} chunks are drawn already.")
+        return self._queue
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero and self.config_text:
+            write_atomically(self.run.path / "config.yaml", lambda file: file.write(self.config_text.encode()))
+        if trainer.logger is None:
+            trainer.logger = TensorBoardLogger(self.run.path, name="", version="tensorboard")
+        self._started = time.monotonic()
+        stop_signals.deferred = True
+        self._hook = pl_module.denoiser.register_forward_pre_hook(lambda *_: stop_signals.check())
 
     def write_on_batch_end(
         self,
@@ -90,21 +108,21 @@ class RunWriter(BasePredictionWriter):
             rate = (batch_idx + 1) * len(batch.indices) / (time.monotonic() - self._started)
             trainer.logger.log_metrics({"images_per_second": rate}, step=batch.number)
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._close()
+
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer.strategy.barrier("all chunks")
+        self._close()
         if not trainer.is_global_zero:
             return
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        self.run.merge(data.num_samples, data.chunk_size)
         scores = self.run.scores()
-        count = min(self.grid_images, data.num_samples)
         plain, name = _names(pl_module)
         rows, lines = [], []
-        kinds = [("baseline_images", "baseline_score", plain), ("images", "score", name)]
-        for images, score, title in kinds:
+        kinds = [("baseline.npz", "baseline_score", plain), ("samples.npz", "score", name)]
+        for file, score, title in kinds:
             if score not in scores:
                 continue
-            pictures = self._first(images, count, data.chunk_size)
+            pictures = self.run.first_images(file, self.grid_images)
             mean = scores[score].mean()
             lines.append(f"  {title:<14} mean minority score {mean:.4f}  (N = {len(scores[score])})")
             rows.append((f"{title}: mean minority score {mean:.3f}, N = {len(scores[score])}", pictures))
@@ -114,9 +132,12 @@ class RunWriter(BasePredictionWriter):
         seconds = time.monotonic() - self._started
         print("\n".join([f"Sampling took {seconds:.0f} s.", *lines, f"Run folder: {self.run.path.resolve()}"]))
 
-    def _first(self, key: str, count: int, chunk_size: int) -> np.ndarray:
-        chunks = range(-(-count // chunk_size))
-        return np.concatenate([self.run.read_chunk(number, [key])[key] for number in chunks])[:count]
+    def _close(self) -> None:
+        stop_signals.deferred = False
+        if self._queue is not None:
+            self._queue.close()
+        if self._hook is not None:
+            self._hook.remove()
 
 
 def _names(module: pl.LightningModule) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import lightning.pytorch as pl
 import numpy as np
@@ -37,14 +37,30 @@ class Chunk(NamedTuple):
 
 
 class _Chunks(IterableDataset[Chunk]):
-    """The chunks of one rank. Iterable, so that Lightning does not deal them out anew."""
+    """The chunks of one process. Iterable, so that Lightning does not deal them out anew.
 
-    def __init__(self, data: SampleIndices, numbers: list[int], num_classes: int | None) -> None:
+    It has a length, if only a bound: without one Lightning fetches a chunk ahead, and a chunk that is claimed but
+    not being drawn keeps the others waiting.
+    """
+
+    def __init__(self, data: SampleIndices, numbers: Numbers, num_classes: int | None) -> None:
         self.data, self.numbers, self.num_classes = data, numbers, num_classes
+
+    def __len__(self) -> int:
+        return len(self.numbers)
 
     def __iter__(self) -> Iterator[Chunk]:
         for number in self.numbers:
             yield self.data.chunk(number, self.num_classes)
+
+
+class Numbers(Protocol):
+    """Chunk numbers that one process draws."""
+
+    def __len__(self) -> int:
+        """How many at most."""
+
+    def __iter__(self) -> Iterator[int]: ...
 
 
 class SampleIndices(pl.LightningDataModule):
@@ -70,8 +86,7 @@ class SampleIndices(pl.LightningDataModule):
             if value < least:
                 raise SGMError(f"{name} must be at least {least}, got {value}; set `data.{name}`.")
         self.num_samples, self.chunk_size, self.seed, self.labels = num_samples, chunk_size, seed, labels
-        self.finished: set[int] = set()
-        self.before_drawing: Callable[[], None] = lambda: None
+        self.numbers: Callable[[], Numbers] = self._share
 
     @property
     def num_chunks(self) -> int:
@@ -91,10 +106,12 @@ class SampleIndices(pl.LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         num_classes = trainer.lightning_module.denoiser.num_classes  # type: ignore[union-attr]
-        self.before_drawing()
-        todo = [number for number in range(self.num_chunks) if number not in self.finished]
-        mine = todo[trainer.global_rank :: trainer.world_size]
-        return DataLoader(_Chunks(self, mine, num_classes), batch_size=None, num_workers=0)
+        return DataLoader(_Chunks(self, self.numbers(), num_classes), batch_size=None, num_workers=0)
+
+    def _share(self) -> Numbers:
+        """Every world_size-th chunk, where no run folder shares them out."""
+        assert self.trainer is not None
+        return range(self.trainer.global_rank, self.num_chunks, self.trainer.world_size)
 
     def check(self, num_classes: int | None) -> None:
         """Raise unless the labels fit a model of `num_classes` classes."""

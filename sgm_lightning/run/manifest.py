@@ -1,0 +1,79 @@
+"""What determines the samples of a run, on record so that nothing else is drawn into its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.run.atomic import write_atomically
+
+# Raised whenever the same settings would draw other samples.
+DRAW_VERSION = 1
+
+# On record, but free to change: a run may be extended, and continued with another release.
+_RECORDED = {"num_samples", "version", "torch"}
+
+
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """Fingerprint of a state dict: names and bytes in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def agree(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Record the manifest, or check it against the one on record. The first of several processes records.
+
+    Args:
+        file: `manifest.json`.
+        manifest: JSON types only. Keys of value None that `defaults` names take the value on record.
+        defaults: Their values in a new run.
+
+    Returns:
+        The manifest that holds.
+
+    Raises:
+        SGMError: If the run on record has other settings; the differing keys and both values are named.
+    """
+    new = {**manifest, **{key: value for key, value in defaults.items() if manifest[key] is None}}
+    if not file.is_file() and write_atomically(file, _json(new), exclusive=True):
+        return new
+    try:
+        old: dict[str, Any] = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise SGMError(f"{file} cannot be read ({error}); restore it, or choose another run_dir.") from None
+    new.update({key: old[key] for key in defaults if manifest[key] is None and key in old})
+    differing = [
+        f"{key}: {before!r} → {now!r}" for key, before, now in _differences(old, new) if key.split(".")[0] not in _RECORDED
+    ]
+    if differing:
+        raise SGMError(
+            f"run_dir {file.parent} holds a run with other settings ({'; '.join(differing)[:600]}); choose another "
+            "run_dir, or repeat its settings to resume it."
+        )
+    new["num_samples"] = max(new["num_samples"], old.get("num_samples", 0))
+    if new != old:
+        write_atomically(file, _json(new))
+    return new
+
+
+def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+    """Dotted key and both values wherever two JSON values differ."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [] if old == new else [(key, old, new)]
+    found = []
+    for name in sorted({*old, *new}):
+        found += _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+    return found
+
+
+def _json(manifest: dict[str, Any]) -> Any:
+    return lambda file: file.write(json.dumps(manifest, indent=1).encode())

@@ -1,0 +1,81 @@
+"""Chunks into `samples.npz`, `baseline.npz` and `scores.csv`, one chunk in memory at a time."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from sgm_lightning.run.atomic import write_atomically
+
+_ARCHIVES = {"images": "samples.npz", "baseline_images": "baseline.npz"}
+_COLUMNS = ("index", "label", "score", "baseline_score")
+
+Chunks = Callable[[], Iterable[Mapping[str, np.ndarray]]]
+
+
+def merge(folder: Path, num_samples: int, chunks: Chunks) -> list[str]:
+    """Write the merged files of a run. Equal samples give equal files.
+
+    Args:
+        folder: Where to.
+        num_samples: N; the surplus of the last chunk is cut.
+        chunks: Gives the chunks in order, afresh at every call.
+
+    Returns:
+        Names of the files. The archives have arr_0 (N, H, W, C) uint8 and, for labelled samples, arr_1 (N,) int64: ADM's
+        layout.
+    """
+    first = next(iter(chunks()))
+    names = []
+    columns: dict[str, np.ndarray] = {}
+
+    for key, name in _ARCHIVES.items():
+        if key in first:
+            # Bound now: `write` runs before the loop goes on.
+            def write(file: IO[bytes], key: str = key) -> None:
+                columns.update(_write_archive(file, num_samples, key, first[key], chunks()))
+
+            write_atomically(folder / name, write)
+            names.append(name)
+    write_atomically(folder / "scores.csv", lambda file: _write_scores(file, columns))
+    return [*names, "scores.csv"]
+
+
+def _write_archive(
+    file: IO[bytes], num_samples: int, key: str, like: np.ndarray, chunks: Iterable[Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Stream the images; the per-sample columns are small, and are returned."""
+    columns: dict[str, list[np.ndarray]] = {}
+    left = num_samples
+    with zipfile.ZipFile(file, "w") as archive:
+        with _member(archive, "arr_0.npy", like.dtype, (num_samples, *like.shape[1:])) as out:
+            for chunk in chunks:
+                out.write(np.ascontiguousarray(chunk[key][:left]).data)
+                for name in _COLUMNS:
+                    if name in chunk:
+                        columns.setdefault(name, []).append(chunk[name][:left])
+                left -= min(left, len(chunk[key]))
+        whole = {name: np.concatenate(rows) for name, rows in columns.items()}
+        if "label" in whole:
+            with _member(archive, "arr_1.npy", whole["label"].dtype, (num_samples,)) as out:
+                out.write(whole["label"].data)
+    return whole
+
+
+def _member(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> IO[bytes]:
+    """An open array file in the archive, its header written; the date of a plain `ZipInfo` is fixed."""
+    out = archive.open(zipfile.ZipInfo(name), "w", force_zip64=True)
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(out, header)
+    return out
+
+
+def _write_scores(file: IO[bytes], columns: Mapping[str, np.ndarray]) -> None:
+    file.write((",".join(columns) + "\n").encode())
+    for row in zip(*columns.values(), strict=True):
+        texts = (f"{value:.7g}" if isinstance(value, np.floating) else str(value) for value in row)
+        file.write((",".join(texts) + "\n").encode())

@@ -1,0 +1,71 @@
+"""Which process is at work, and whether another one is gone."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process, as the other processes of a run know it.
+
+    Attributes:
+        host: Host and, where the system tells, its pid namespace (containers may share a host name).
+        pid: Process id.
+        started: Start time in clock ticks, which tells a reused pid; 0 where unknown.
+        job: Slurm job id, or "".
+        restart: How often Slurm has requeued the job.
+    """
+
+    host: str
+    pid: int
+    started: int = 0
+    job: str = ""
+    restart: int = 0
+
+    def gone(self) -> bool:
+        """Whether the process has certainly ended. False if this host cannot tell."""
+        me = current()
+        if self.job and self.job == me.job and self.restart < me.restart:
+            return True
+        return self.host == me.host and started(self.pid) not in (None, self.started)
+
+
+def started(pid: int) -> int | None:
+    """Start time of a living process of this host; −1 if there is none, None if it lives and its start is unknown."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return -1 if fields[0] in "ZX" else int(fields[19])
+    except OSError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return -1
+    except OSError:
+        pass
+    return None
+
+
+@cache
+def _current(pid: int) -> Process:
+    try:
+        namespace = f"-{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        namespace = ""
+    return Process(
+        host=socket.gethostname() + namespace,
+        pid=pid,
+        started=started(pid) or 0,
+        job=os.environ.get("SLURM_JOB_ID", ""),
+        restart=int(os.environ.get("SLURM_RESTART_COUNT", 0)),
+    )
+
+
+def current() -> Process:
+    """This process."""
+    return _current(os.getpid())

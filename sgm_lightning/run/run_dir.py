@@ -1,0 +1,177 @@
+"""The files of a run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.run.atomic import cannot_write, remove_leftovers, write_atomically
+from sgm_lightning.run.chunk_file import DamagedChunk, has_its_size, pack, unpack
+from sgm_lightning.run.manifest import agree
+from sgm_lightning.run.merge import merge
+
+_CHUNK = re.compile(r"chunk-(\d+)\.npz")
+
+
+class RunDir:
+    """A folder that holds one run. Nothing is written before `open`.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.chunks = self.path / "chunks"
+        self.claims = self.path / "claims"
+
+    def open(self, manifest: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Make the folder, or check that the run in it has the same manifest (see `manifest.agree`).
+
+        Raises:
+            SGMError: If the folder cannot be written, or holds a run with other settings.
+        """
+        try:
+            for folder in (self.chunks, self.claims):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SGMError(f"run_dir {self.path} cannot be written ({error.strerror}); set `--run_dir`.") from None
+        for folder in (self.path, self.chunks):
+            remove_leftovers(folder)
+        return agree(self.path / "manifest.json", manifest, defaults or {})
+
+    def chunk_file(self, number: int) -> Path:
+        """File of one chunk."""
+        return self.chunks / f"chunk-{number:06d}.npz"
+
+    def finished(self, num_chunks: int) -> set[int]:
+        """Chunks whose file is there and has the right size; files of a wrong size are removed.
+
+        All chunks of a run have one size, and each tells its own: so a folder is judged by its listing, and few files
+        are opened.
+        """
+        numbers = set()
+        right: set[int] = set()
+        for entry in self._listing():
+            match = _CHUNK.fullmatch(entry.name)
+            if match is None:
+                continue
+            try:
+                size = entry.stat().st_size
+                if size in right or has_its_size(entry.path):
+                    right.add(size)
+                    numbers.add(int(match[1]))
+                else:
+                    self.discard(int(match[1]))
+            except FileNotFoundError:  # found damaged by another process
+                continue
+        return {number for number in numbers if number < num_chunks}
+
+    def count(self) -> int:
+        """How many chunk files there are."""
+        return sum(entry.name.endswith(".npz") for entry in self._listing())
+
+    def has(self, number: int) -> bool:
+        """Whether the file of a chunk is there."""
+        return self.chunk_file(number).exists()
+
+    def write_chunk(self, number: int, **arrays: np.ndarray) -> None:
+        """Write one chunk; it exists whole or not at all."""
+        write_atomically(self.chunk_file(number), lambda file: file.write(pack(arrays)))
+
+    def read_chunk(self, number: int) -> dict[str, np.ndarray]:
+        """The arrays of one chunk.
+
+        Raises:
+            DamagedChunk: If its checksum fails, or it is gone.
+        """
+        try:
+            return unpack(self.chunk_file(number).read_bytes())
+        except FileNotFoundError:
+            raise DamagedChunk from None
+
+    def discard(self, number: int) -> None:
+        """Remove a damaged chunk."""
+        try:
+            self.chunk_file(number).unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self.chunk_file(number), error) from None
+
+    def merged(self, num_samples: int) -> bool:
+        """Whether the merged files of N samples are there, with the sizes on record."""
+        try:
+            record = json.loads((self.path / "merged.json").read_text())
+            sizes = {name: os.path.getsize(self.path / name) for name in record["bytes"]}
+        except (OSError, ValueError, KeyError):
+            return False
+        return bool(record["num_samples"] == num_samples and record["bytes"] == sizes)
+
+    def forget_merge(self) -> None:
+        """Let the next merge happen, which checks every chunk, although the merged files are there."""
+        (self.path / "merged.json").unlink(missing_ok=True)
+
+    def merge(self, num_samples: int, num_chunks: int, check: Callable[[], None] = lambda: None) -> set[int]:
+        """Write `samples.npz` and its companions, checking every chunk's checksum.
+
+        Args:
+            num_samples: N.
+            num_chunks: Chunks that hold them.
+            check: Called before every chunk; may raise.
+
+        Returns:
+            The chunks found damaged; they are removed then, to be drawn again, and nothing is merged.
+        """
+
+        def chunks() -> Iterator[dict[str, np.ndarray]]:
+            for number in range(num_chunks):
+                check()
+                yield self.read_chunk(number)
+
+        try:
+            names = merge(self.path, num_samples, chunks)
+        except DamagedChunk:
+            return self._discard_damaged(num_chunks)
+        record = {"num_samples": num_samples, "bytes": {name: os.path.getsize(self.path / name) for name in names}}
+        write_atomically(self.path / "merged.json", lambda file: file.write(json.dumps(record).encode()))
+        return set()
+
+    def _discard_damaged(self, num_chunks: int) -> set[int]:
+        damaged = set()
+        for number in range(num_chunks):
+            try:
+                self.read_chunk(number)
+            except DamagedChunk:
+                self.discard(number)
+                damaged.add(number)
+        return damaged
+
+    def _listing(self) -> Iterator[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.chunks) as entries:
+                yield from entries
+        except FileNotFoundError as error:
+            raise cannot_write(self.chunks, error) from None
+
+    def first_images(self, name: str, count: int) -> np.ndarray:
+        """The first images of `samples.npz` or `baseline.npz`, (count, H, W, C) uint8; the others are not read."""
+        with zipfile.ZipFile(self.path / name) as archive, archive.open("arr_0.npy") as member:
+            np.lib.format.read_magic(member)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+            shape = (min(count, shape[0]), *shape[1:])
+            return np.frombuffer(member.read(math.prod(shape)), dtype).reshape(shape).copy()
+
+    def scores(self) -> dict[str, np.ndarray]:
+        """The columns of `scores.csv`."""
+        with open(self.path / "scores.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
