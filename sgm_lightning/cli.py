@@ -61,6 +61,7 @@ class SamplingTrainer(Trainer):
             return super().predict(*args, return_predictions=return_predictions, **kwargs)
         except Interrupted:
             self._pass_on()
+            stop_signals.ending = bool(getattr(self.strategy.launcher, "procs", None))
             if launched and os.getppid() == parent:
                 os.kill(parent, signal.SIGTERM)
                 _when_gone(parent, lambda: None).join(60)

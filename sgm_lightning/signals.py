@@ -21,6 +21,7 @@ class StopSignals:
 
     Attributes:
         deferred: Whether to wait for the next `check`, as while a chunk is drawn.
+        ending: Whether the process is about to end: then late signals, of its own children, must not kill it.
         on_signal: Called in the handler, to pass the signal on.
     """
 
@@ -29,6 +30,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: str | None = None
         self.deferred = False
+        self.ending = False
         self.on_signal: Callable[[], None] = lambda: None
 
     def install(self) -> None:
@@ -46,7 +48,7 @@ class StopSignals:
         try:
             yield
         finally:
-            if threading.current_thread() is threading.main_thread():
+            if threading.current_thread() is threading.main_thread() and not self.ending:
                 for number, handler in before.items():
                     signal.signal(number, handler)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import IO, Any
 from sgm_lightning.errors import SGMError
 from sgm_lightning.run.process import current, started
 
-_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)-(?P<started>\d+)\.tmp")
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)-(?P<started>\d+)-\d+\.tmp")
 _FOREIGN_LEFTOVER_SECONDS = 3600.0
 
 
@@ -39,7 +40,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any], exclusive: b
         SGMError: If the disk refuses; nothing is left behind then.
     """
     me = current()
-    temporary = path.with_name(f".{path.name}.{me.host.replace('.', '_')}.{me.pid}-{me.started}.tmp")
+    owner = f"{me.host.replace('.', '_')}.{me.pid}-{me.started}-{threading.get_ident()}"
+    temporary = path.with_name(f".{path.name}.{owner}.tmp")
     try:
         with open(temporary, "wb") as file:
             write(file)
