@@ -1,0 +1,141 @@
+"""The submission files of `slurm/` on a real Slurm of two nodes, both on this machine."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from test_cli import ROOT, predict, settings
+
+pytestmark = pytest.mark.slurm
+HERE = Path(__file__).parent
+SETTINGS = settings(model__spacing=20, data__init_args__num_samples=40)
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """Environment of a running two-node cluster."""
+    if shutil.which("slurmctld") is None or shutil.which("munged") is None:
+        pytest.skip("needs Slurm: apt-get install --no-install-recommends slurm-wlm munge")
+    if os.geteuid() != 0:
+        pytest.skip("starting a two-node Slurm needs root")
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # pytest's folders are private, which munge refuses
+    folder.chmod(0o755)
+    command = tmp_path_factory.mktemp("bin") / "sgm-lightning"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m sgm_lightning "$@"\n')
+    command.chmod(0o755)
+    environment = {
+        **os.environ,
+        "SLURM_CONF": str(folder / "slurm.conf"),
+        "PATH": f"{command.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    subprocess.run(["bash", HERE / "slurm-up.sh", folder], check=True, timeout=60)
+    yield environment
+    subprocess.run(["bash", HERE / "slurm-down.sh", folder], check=True, timeout=60)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reference")
+    assert predict(folder, "run", SETTINGS) == 0
+    return (folder / "run/samples.npz").read_bytes()
+
+
+class Job:
+    """One submission."""
+
+    def __init__(self, environment, folder, script, *args, **knobs):
+        config = folder / "config.yaml"
+        config.write_text(yaml.safe_dump(SETTINGS))
+        self.run = folder / "run"
+        self.environment = {**environment, "CONFIG": str(config), "RUN_DIR": str(self.run), **knobs}
+        output = "--output=" + str(folder / "job-%j.log")
+        command = ["sbatch", "--parsable", "--cpus-per-task=1", output, *args, str(ROOT / "slurm" / script)]
+        self.id = self.call(*command, cwd=folder).strip()
+        self.started = time.monotonic()
+
+    def call(self, *command, cwd=None):
+        done = subprocess.run(command, env=self.environment, cwd=cwd, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def fields(self):
+        """State and restarts of the job, or of an array's tasks."""
+        lines = self.call("scontrol", "--oneliner", "show", "job", self.id).splitlines()
+        jobs = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
+        return [(job["JobState"], int(job["Restarts"])) for job in jobs]
+
+    def states(self):
+        return {state for state, _ in self.fields()}
+
+    def wait(self, *states, timeout=150):
+        until(lambda: self.states() <= set(states), timeout, self)
+        return self
+
+    def wait_for_chunks(self, count):
+        until(lambda: len(list((self.run / "chunks").glob("*.npz"))) >= count, 60, self)
+        return self
+
+
+def until(condition, timeout, job):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, f"{job.fields()}\n{logs(job)}"
+        time.sleep(0.2)
+
+
+def logs(job):
+    files = [*job.run.parent.glob("*.log"), *job.run.glob("logs/*")]
+    return "\n".join(f"== {file}\n{file.read_text()[-3000:]}" for file in files)
+
+
+def same(job, reference):
+    job.wait("COMPLETED")
+    print(f"job time {time.monotonic() - job.started:.1f} s")
+    assert (job.run / "samples.npz").read_bytes() == reference
+    assert not list(job.run.rglob("hpc_ckpt_*")) and not list((job.run / "claims").iterdir())
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (1, 2)], ids=["2 nodes x 1 task", "1 node x 2 tasks"])
+def test_nodes_and_tasks(slurm, tmp_path, reference, shape):
+    job = Job(slurm, tmp_path, "predict.sbatch", f"--nodes={shape[0]}", f"--ntasks-per-node={shape[1]}")
+    same(job, reference)
+    assert len(list((job.run / "logs").iterdir())) == 2
+
+
+def test_requeue_in_the_middle(slurm, tmp_path, reference):
+    job = Job(slurm, tmp_path, "predict.sbatch", "--nodes=2").wait_for_chunks(2)
+    job.call("scontrol", "requeue", job.id)
+    same(job, reference)
+    assert job.fields()[0][1] == 1 and "Resuming: " in logs(job)
+
+
+def test_cancel_and_resubmit(slurm, tmp_path, reference):
+    first = Job(slurm, tmp_path, "predict.sbatch", "--nodes=1").wait_for_chunks(2)
+    first.call("scancel", first.id)
+    first.wait("CANCELLED")
+    time.sleep(2)
+    assert first.fields() == [("CANCELLED", 0)]  # a cancelled job stays away
+    assert not (first.run / "samples.npz").exists() and not list((first.run / "claims").iterdir())
+    same(Job(slurm, tmp_path, "predict.sbatch", "--nodes=2"), reference)
+
+
+def test_time_limit(slurm, tmp_path, reference):
+    """The signal before the limit ends the first start with 75; the job requeues itself and ends the run."""
+    job = Job(slurm, tmp_path, "predict.sbatch", "--time=1", "--signal=USR1@35")
+    same(job, reference)
+    assert job.fields()[0][1] >= 1 and "interrupted (SIGUSR1 received)" in logs(job)
+
+
+def test_array_of_two(slurm, tmp_path, reference):
+    job = Job(slurm, tmp_path, "predict_array.sbatch", "--array=0-1")
+    same(job, reference)
+    numbers = [file.read_text().count("Sampling took") for file in (job.run / "logs").iterdir()]
+    assert numbers == [1, 1]
