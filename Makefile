@@ -1,6 +1,8 @@
 # `make demo` and `make test` set up the environment themselves.
 PYTHON ?= python3
 BIN := .venv/bin
+# Which tests; all of a machine without a GPU and a network: make test MARKERS="not gpu and not network"
+MARKERS ?= not slow and not gpu and not slurm and not network
 
 .PHONY: demo test lint clean
 
@@ -9,7 +11,7 @@ demo: .venv/ready
 	@echo "Look at runs/fashion_mnist/grid.png: ancestral samples above, self-guided ones of the same noise below."
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "$(MARKERS)"
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,18 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
+# Told by Lightning of every predict; our chunks are iterable, have a length, and carry their own indices on purpose.
+_BESIDE_THE_POINT = (
+    "Your `IterableDataset` has `__len__`",
+    "Couldn't infer the batch indices",
+    ".*LeafSpec",
+    "The `srun` command",
+)
+
+
 def _run(args: list[str]) -> None:
+    for start in _BESIDE_THE_POINT:
+        warnings.filterwarnings("ignore", start)
     set_parsing_settings(docstring_parse_attribute_docstrings=False)
     if args[0] == "convert":
         convert_command(args[1:])

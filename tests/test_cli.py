@@ -53,8 +53,8 @@ def settings(**changes):
     return config
 
 
-def predict(tmp_path, name="run", config=None, *args):
-    file = tmp_path / f"{name}.yaml"
+def predict(tmp_path, name="run", config=None, *args, config_folder=None):
+    file = (config_folder or tmp_path) / f"{name}.yaml"
     file.write_text(yaml.safe_dump(config or settings()))
     return main(["predict", "--config", str(file), "--run_dir", str(tmp_path / name), *args])
 
@@ -188,7 +188,7 @@ def test_missing_weights_name_their_source(tmp_path, capsys, name, monkeypatch):
     ],
 )
 def test_bad_settings(tmp_path, capsys, monkeypatch, changes, word):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert predict(tmp_path, config=settings(**changes)) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and word in error

@@ -126,6 +126,45 @@ def test_threads_are_taken_from_the_run(tmp_path):
     torch.set_num_threads(2)
 
 
+# Bad disks, through the command line: one sentence, and a run that goes on once the disk is good.
+
+
+@pytest.mark.parametrize("free", [28, 16, 4])
+def test_full_disk_at_any_moment(small_disk, tmp_path, capsys, reference, free):
+    """From manifest and configuration over claims, events and chunks to the merge."""
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(256 * 1024 - free * 1024))
+    assert predict(small_disk, "run", SETTINGS, config_folder=tmp_path) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and "No space left" in error and "Traceback" not in error
+    ballast.unlink()
+    assert predict(small_disk, "run", SETTINGS, config_folder=tmp_path) == 0
+    assert (small_disk / "run/samples.npz").read_bytes() == reference
+
+
+def test_disk_turns_read_only(small_disk, tmp_path, capsys):
+    def turn():
+        subprocess.run(["mount", "-o", "remount,ro", small_disk], check=False)
+
+    thread = when(lambda: len(chunks(small_disk / "run")) >= 1, turn)
+    assert predict(small_disk, "run", SETTINGS, config_folder=tmp_path) == 1
+    thread.join()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert predict(small_disk, "run", SETTINGS, config_folder=tmp_path) == 1
+    assert predict(small_disk, "other", SETTINGS, config_folder=tmp_path) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 3 and all("ead-only" in error or "busy" in error for error in errors)
+
+
+def test_run_dir_vanishes(tmp_path, capsys):
+    run = tmp_path / "run"
+    thread = when(lambda: len(chunks(run)) >= 1, lambda: shutil.rmtree(run))
+    assert predict(tmp_path, "run", SETTINGS) == 1
+    thread.join()
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and "No such file" in error
+
+
 # Real process groups.
 
 

@@ -276,19 +276,6 @@ def test_a_left_queue_gives_its_claim_back(run):
 # Bad disks.
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 256 KiB."""
-    if os.name != "posix" or os.geteuid() != 0:
-        pytest.skip("mounting a small tmpfs needs root")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("a tmpfs cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
 def test_full_disk(small_disk):
     run = RunDir(small_disk / "run")
     run.open(MANIFEST, {"threads": 1})
