@@ -59,7 +59,7 @@ class Run:
         self.config = folder / f"{name}.yaml"
         self.config.write_text(yaml.safe_dump(config))
 
-    def start(self, launcher: str, ranks: int, *args: str) -> list[subprocess.Popen]:
+    def start(self, launcher: str, ranks: int, *args: str) -> list[subprocess.Popen[bytes]]:
         program = ["-m", "sgm_lightning", "predict", "--config", str(self.config), "--run_dir", str(self.dir.path), *args]
         ddp = ["--trainer.devices", str(ranks), "--trainer.strategy", "ddp"]
         commands = {
@@ -82,7 +82,7 @@ class Run:
         return len(list(self.dir.path.rglob(".*.tmp"))), len(list(self.dir.path.glob("claims/*")))
 
 
-def family(processes: list[subprocess.Popen]) -> list[int]:
+def family(processes: list[subprocess.Popen[bytes]]) -> list[int]:
     """The processes and all their descendants."""
     pids = [process.pid for process in processes]
     for pid in pids:
@@ -101,7 +101,7 @@ def kill(pids: list[int], number: int = signal.SIGKILL) -> None:
             continue
 
 
-def kill_at(pattern: str, count: int, folder: Path, processes: list[subprocess.Popen], timeout: float = 300) -> bool:
+def kill_at(pattern: str, count: int, folder: Path, processes: list[subprocess.Popen[bytes]], timeout: float = 300) -> bool:
     """Look as often as possible for new half-written files, and kill at the sight of the `count`-th.
 
     False if the processes end before.

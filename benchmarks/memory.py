@@ -42,7 +42,7 @@ def measure() -> int:
         up_block_types=("UpBlock2D",),
         layers_per_block=1,
         norm_num_groups=4,
-        attention_head_dim=8,
+        add_attention=False,
     )
     sizes: list[float] = []
     write = RunWriter.write_on_batch_end
@@ -51,9 +51,9 @@ def measure() -> int:
         write(*args)  # type: ignore[arg-type]
         sizes.append(resident())
 
-    RunWriter.write_on_batch_end = watched  # type: ignore[method-assign]
+    RunWriter.write_on_batch_end = watched  # type: ignore[method-assign,assignment]
     with tempfile.TemporaryDirectory() as folder:
-        save_diffusers(Backbone(network, make_betas("linear"), image_shape=(3, 64, 64)), Path(folder, "model"))
+        save_diffusers(Backbone(network, make_betas("linear")), Path(folder, "model"))
         model = {
             "backbone": {
                 "class_path": "sgm_lightning.backbones.DiffusersCheckpoint",

@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,6 @@ class SamplingTrainer(Trainer):
             return super().predict(*args, return_predictions=return_predictions, **kwargs)
         except Interrupted:
             self._pass_on()
-            stop_signals.ending = bool(getattr(self.strategy.launcher, "procs", None))
             if launched and os.getppid() == parent:
                 os.kill(parent, signal.SIGTERM)
                 _when_gone(parent, lambda: None).join(60)
@@ -159,12 +159,15 @@ def main(args: list[str] | None = None) -> int:
         Exit status: 0; 1 after an error that is told in one sentence; 75 after a signal, if the same command resumes.
         Malformed command lines and YAML files exit with status 2.
     """
+    own = args is None
     args = sys.argv[1:] if args is None else args
     if not args or args[0] in ("-h", "--help"):
         print(_USAGE, end="")
         return 0
     try:
-        with stop_signals.handling():
+        # Where the command line is the process's own, the process ends next: late signals, of peers that stop as well,
+        # must not change its exit status.
+        with stop_signals.handling(for_good=own), _short_thread_errors():
             _run(args)
     except Interrupted as stop:
         if rank_zero_only.rank == 0:
@@ -216,8 +219,30 @@ def _run(args: list[str]) -> None:
     )
 
 
+@contextmanager
+def _short_thread_errors() -> Iterator[None]:
+    """TensorBoard's thread writes to the disk, too: one line when that is full, no traceback."""
+    before = threading.excepthook
+
+    def tell(error: threading.ExceptHookArgs) -> None:
+        if isinstance(error.exc_value, OSError):
+            print(f"warning: logging stopped ({error.exc_value})", file=sys.stderr)
+        else:
+            before(error)
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
 def _told(error: BaseException | None) -> SGMError | None:
     """The sentence for the user inside an error; jsonargparse wraps what a constructor raises."""
+    disk: OSError | None = None
     while error is not None and not isinstance(error, SGMError):
+        disk = error if isinstance(error, OSError) and error.filename else disk
         error = error.__cause__ or error.__context__
+    if error is None and disk is not None:
+        return SGMError(f"{disk.filename} cannot be read or written ({disk.strerror}); check the path and the disk.")
     return error

@@ -21,7 +21,6 @@ class StopSignals:
 
     Attributes:
         deferred: Whether to wait for the next `check`, as while a chunk is drawn.
-        ending: Whether the process is about to end: then late signals, of its own children, must not kill it.
         on_signal: Called in the handler, to pass the signal on.
     """
 
@@ -30,7 +29,6 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: str | None = None
         self.deferred = False
-        self.ending = False
         self.on_signal: Callable[[], None] = lambda: None
 
     def install(self) -> None:
@@ -40,17 +38,17 @@ class StopSignals:
                 signal.signal(number, self._handle)
 
     @contextmanager
-    def handling(self) -> Iterator[None]:
-        """Our handlers inside, the previous ones afterwards."""
+    def handling(self, for_good: bool = False) -> Iterator[None]:
+        """Our handlers inside, the previous ones afterwards; after an interruption `for_good`, signals are ignored."""
         before: dict[int, Any] = {number: signal.getsignal(number) for number in self.NUMBERS}
         self.received, self.deferred, self.on_signal = None, False, lambda: None
         self.install()
         try:
             yield
         finally:
-            if threading.current_thread() is threading.main_thread() and not self.ending:
+            if threading.current_thread() is threading.main_thread():
                 for number, handler in before.items():
-                    signal.signal(number, handler)
+                    signal.signal(number, signal.SIG_IGN if for_good and self.received else handler)
 
     def check(self) -> None:
         """Raise `Interrupted` if a signal came."""

@@ -121,6 +121,33 @@ def test_leftovers_of_the_dead_are_removed(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {mine, elsewhere}
 
 
+def test_a_run_only_grows(run):
+    """A worker of an older, smaller N that is still around leaves the larger merge alone."""
+    draw(run, ChunkQueue(run, 10, 3))
+    larger = (run.path / "samples.npz").read_bytes()
+    draw(run, ChunkQueue(run, 5, 3))
+    assert (run.path / "samples.npz").read_bytes() == larger
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_disk_that_cannot_be_read(run, monkeypatch, code):
+    """One sentence that names the chunk; the chunk stays, it may be sound."""
+    draw(run, range(4))
+
+    def fail(path):
+        raise OSError(code, os.strerror(code), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fail)
+        with pytest.raises(SGMError, match=r"chunk-000000\.npz cannot be read"):
+            draw(run, ChunkQueue(run, 10, 3))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", fail)
+        with pytest.raises(SGMError, match="chunks cannot be read"):
+            run.finished(4)
+    assert run.finished(4) == {0, 1, 2, 3} and not (run.path / "samples.npz").exists()
+
+
 # The manifest.
 
 
@@ -212,14 +239,15 @@ def test_the_heartbeat_beats(run):
 def test_a_fresh_claim_survives_a_slow_removal(run, monkeypatch):
     """Another worker removed the dead claim and made its own between our look and our removal."""
     write_claim(run.claims, "a", pid=dead_pid())
-    real = os.rename
+    claims = Claims(run.claims)
+    remove = claims._remove
 
-    def slow(source, target):
+    def slow(path, content):
         write_claim(run.claims, "a", host="elsewhere")
-        real(source, target)
+        remove(path, content)
 
-    monkeypatch.setattr(os, "rename", slow)
-    assert not Claims(run.claims).take("a")
+    monkeypatch.setattr(claims, "_remove", slow)
+    assert not claims.take("a")
     assert json.loads((run.claims / "a").read_text())["host"] == "elsewhere"
     assert [path.name for path in run.claims.iterdir()] == ["a"]
 
@@ -244,6 +272,16 @@ def test_workers_share_a_run_evenly_and_merge_once(run, monkeypatch):
     assert sorted(number for _, number in drawn) == list(range(40)) and len(merges) == 1
     assert 2 <= sum(pause == 0.03 for pause, _ in drawn) <= 10  # the slow one took fewer
     assert not list(run.claims.iterdir())
+
+
+def test_the_merge_sweeps_what_the_dead_left(run):
+    draw(run, [0, 1, 2, 3, 9])
+    (run.claims / "notes.txt").write_text("a stray file")
+    (run.claims / ".chunk-000002.0123").write_text("a removal cut short")
+    for name in ("chunk-000001", "chunk-000003", "chunk-000008"):
+        write_claim(run.claims, name, host="elsewhere")
+    assert list(ChunkQueue(run, 10, 3)) == []
+    assert {path.name for path in run.claims.iterdir()} == {"chunk-000008", "notes.txt"}  # 8: of a job that extends the run
 
 
 def test_a_waiting_worker_takes_over(run):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -45,6 +46,7 @@ class RunWriter(BasePredictionWriter):
         self._queue: ChunkQueue | None = None
         self._hook: Any = None
         self._started = 0.0
+        self._drawn = 0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -82,7 +84,7 @@ class RunWriter(BasePredictionWriter):
             write_atomically(self.run.path / "config.yaml", lambda file: file.write(self.config_text.encode()))
         if trainer.logger is None:
             trainer.logger = TensorBoardLogger(self.run.path, name="", version="tensorboard")
-        self._started = time.monotonic()
+        self._started, self._drawn = time.monotonic(), 0
         stop_signals.deferred = True
         self._hook = pl_module.denoiser.register_forward_pre_hook(lambda *_: stop_signals.check())
 
@@ -104,15 +106,16 @@ class RunWriter(BasePredictionWriter):
             arrays["baseline_images"] = _nhwc(prediction["baseline_images"])
             arrays["baseline_score"] = prediction["baseline_scores"].numpy()
         self.run.write_chunk(batch.number, **arrays)
-        if trainer.logger is not None:
-            rate = (batch_idx + 1) * len(batch.indices) / (time.monotonic() - self._started)
-            trainer.logger.log_metrics({"images_per_second": rate}, step=batch.number)
+        self._drawn += 1
+        rate = self._drawn * len(batch.indices) / (time.monotonic() - self._started)
+        self._log(trainer, lambda logger: logger.log_metrics({"images_per_second": rate}, step=batch.number))
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._close()
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close()
+        print(f"This process drew {self._drawn} of {trainer.datamodule.num_chunks} chunks.")  # type: ignore[attr-defined]
         if not trainer.is_global_zero:
             return
         scores = self.run.scores()
@@ -128,9 +131,20 @@ class RunWriter(BasePredictionWriter):
             rows.append((f"{title}: mean minority score {mean:.3f}, N = {len(scores[score])}", pictures))
         picture = save_grid(self.run.path / "grid.png", rows)
         if isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger.experiment.add_image("grid", picture, 0, dataformats="HWC")
+            self._log(trainer, lambda logger: logger.experiment.add_image("grid", picture, 0, dataformats="HWC"))
         seconds = time.monotonic() - self._started
         print("\n".join([f"Sampling took {seconds:.0f} s.", *lines, f"Run folder: {self.run.path.resolve()}"]))
+
+    @staticmethod
+    def _log(trainer: pl.Trainer, write: Callable[[Any], None]) -> None:
+        """Log; a log that the disk refuses is given up, the samples are not."""
+        if trainer.logger is None:
+            return
+        try:
+            write(trainer.logger)
+        except (OSError, ValueError) as error:  # Lightning makes a ValueError of whatever its logger raises
+            warnings.warn(f"Logging stopped ({error.__cause__ or error}); the samples are not affected.", stacklevel=2)
+            trainer.logger = None
 
     def _close(self) -> None:
         stop_signals.deferred = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -155,8 +156,11 @@ class LowResolution(SampleIndices):
             with np.load(path, allow_pickle=False) as file:
                 self.images = file["arr_0"]
                 self.base_labels: Any = file.get("arr_1", None)
-        except (ValueError, KeyError, OSError, EOFError) as error:
+        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise SGMError(f"{path} cannot be read as samples ({error}); it must hold arr_0, uint8 NHWC.") from None
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            kind = f"{self.images.dtype} of shape {self.images.shape}"
+            raise SGMError(f"arr_0 of {path} must be uint8 images of shape (N, H, W, C), got {kind}; export them as such.")
         available = len(self.images)
         if num_samples is not None and num_samples > available:
             raise SGMError(f"data.num_samples must be at most {available}, the number in {path}, got {num_samples}.")

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,10 @@ class Claims:
                     self._seen.pop(name, None)
                     self._beat()
                     return True
-                if not self._dead(path):
+                content = _content(path)
+                if not self._dead(path, content):
                     return False
-                self._remove(path)
+                self._remove(path, content)
         except OSError as error:
             raise cannot_write(path, error) from None
         return False
@@ -68,6 +70,13 @@ class Claims:
         if token is not None and _content(path).get("token") == token:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
+
+    def sweep(self, done: Callable[[str], bool]) -> None:
+        """Remove the claims, whose ever they are, on what is done."""
+        for path in self.folder.iterdir():
+            if done(path.name.split(".")[0] or path.name.split(".")[1]):  # a removal cut short leaves `.NAME.…`
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Give back all claims."""
@@ -90,8 +99,7 @@ class Claims:
             os.close(descriptor)
         return True
 
-    def _dead(self, path: Path) -> bool:
-        content = _content(path)
+    def _dead(self, path: Path, content: dict[str, Any]) -> bool:
         try:
             modified = path.stat().st_mtime_ns
         except FileNotFoundError:
@@ -101,22 +109,21 @@ class Claims:
         if modified != known:
             self._seen[path.name] = (modified, now)
             since = now
-        content.pop("token", None)
         try:
-            return Process(**content).gone() or now - since > self.stale
+            owner = {key: value for key, value in content.items() if key != "token"}
+            return Process(**owner).gone() or now - since > self.stale
         except TypeError:  # being written, or cut short by a full disk
             return now - since > self.stale
 
     @staticmethod
-    def _remove(path: Path) -> None:
-        """Remove a dead claim; of several processes that try, one does."""
-        before = _content(path)
+    def _remove(path: Path, content: dict[str, Any]) -> None:
+        """Remove the dead claim of that content; of several processes that try, one does."""
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
             os.rename(path, aside)
         except FileNotFoundError:
             return
-        if _content(aside) != before:  # another process was quicker, and this is its fresh claim
+        if _content(aside) != content:  # another process was quicker, and this is its fresh claim
             with contextlib.suppress(OSError):
                 os.link(aside, path)
         aside.unlink(missing_ok=True)

@@ -14,7 +14,8 @@ class Process:
     """One process, as the other processes of a run know it.
 
     Attributes:
-        host: Host and, where the system tells, its pid namespace (containers may share a host name).
+        host: Host name and, where the system tells, its boot and pid namespace: cloned machines and containers may share
+            a name.
         pid: Process id.
         started: Start time in clock ticks, which tells a reused pid; 0 where unknown.
         job: Slurm job id, or "".
@@ -54,11 +55,12 @@ def started(pid: int) -> int | None:
 @cache
 def _current(pid: int) -> Process:
     try:
-        namespace = f"-{os.stat('/proc/self/ns/pid').st_ino}"
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        host = f"{socket.gethostname()}-{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
-        namespace = ""
+        host = socket.gethostname()
     return Process(
-        host=socket.gethostname() + namespace,
+        host=host,
         pid=pid,
         started=started(pid) or 0,
         job=os.environ.get("SLURM_JOB_ID", ""),

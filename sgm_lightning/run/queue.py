@@ -12,6 +12,7 @@ from sgm_lightning.run.claims import Claims
 from sgm_lightning.run.run_dir import RunDir
 
 _MERGE = "merge"
+_CHUNK = "chunk-"
 
 
 class ChunkQueue:
@@ -72,7 +73,7 @@ class ChunkQueue:
             drawn = False
             for _ in range(len(left)):
                 number = left.popleft()
-                name = f"chunk-{number:06d}"
+                name = f"{_CHUNK}{number:06d}"
                 if self.run.has(number):
                     continue
                 if not self.claims.take(name):
@@ -95,11 +96,16 @@ class ChunkQueue:
                     missing = set(range(self.num_chunks)) - self.run.finished(self.num_chunks)
                     if not missing and not self.run.merged(self.num_samples):
                         missing = self.run.merge(self.num_samples, self.num_chunks, self.check)
+                        self.claims.sweep(self._drawn)
                     return missing or None
                 finally:
                     self.claims.release(_MERGE)
             self._wait()
         return None
+
+    def _drawn(self, name: str) -> bool:
+        number = name.removeprefix(_CHUNK)
+        return number.isdecimal() and self.run.has(int(number))
 
     def _wait(self) -> None:
         until = time.monotonic() + self.poll

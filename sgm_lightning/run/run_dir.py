@@ -75,6 +75,8 @@ class RunDir:
                     self.discard(int(match[1]))
             except FileNotFoundError:  # found damaged by another process
                 continue
+            except OSError as error:
+                raise _cannot_read(Path(entry.path), error) from None
         return {number for number in numbers if number < num_chunks}
 
     def count(self) -> int:
@@ -83,7 +85,7 @@ class RunDir:
 
     def has(self, number: int) -> bool:
         """Whether the file of a chunk is there."""
-        return self.chunk_file(number).exists()
+        return os.path.exists(self.chunk_file(number))  # unlike Path.exists, False on a bad disk: the claim will tell
 
     def write_chunk(self, number: int, **arrays: np.ndarray) -> None:
         """Write one chunk; it exists whole or not at all."""
@@ -99,6 +101,8 @@ class RunDir:
             return unpack(self.chunk_file(number).read_bytes())
         except FileNotFoundError:
             raise DamagedChunk from None
+        except OSError as error:  # of the disk, for now: the chunk itself may be sound
+            raise _cannot_read(self.chunk_file(number), error) from None
 
     def discard(self, number: int) -> None:
         """Remove a damaged chunk."""
@@ -108,17 +112,20 @@ class RunDir:
             raise cannot_write(self.chunk_file(number), error) from None
 
     def merged(self, num_samples: int) -> bool:
-        """Whether the merged files of N samples are there, with the sizes on record."""
+        """Whether the merged files of at least N samples are there, with the sizes on record. A run only grows."""
         try:
             record = json.loads((self.path / "merged.json").read_text())
             sizes = {name: os.path.getsize(self.path / name) for name in record["bytes"]}
         except (OSError, ValueError, KeyError):
             return False
-        return bool(record["num_samples"] == num_samples and record["bytes"] == sizes)
+        return bool(record["num_samples"] >= num_samples and record["bytes"] == sizes)
 
     def forget_merge(self) -> None:
         """Let the next merge happen, which checks every chunk, although the merged files are there."""
-        (self.path / "merged.json").unlink(missing_ok=True)
+        try:
+            (self.path / "merged.json").unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self.path / "merged.json", error) from None
 
     def merge(self, num_samples: int, num_chunks: int, check: Callable[[], None] = lambda: None) -> set[int]:
         """Write `samples.npz` and its companions, checking every chunk's checksum.
@@ -140,14 +147,15 @@ class RunDir:
         try:
             names = merge(self.path, num_samples, chunks)
         except DamagedChunk:
-            return self._discard_damaged(num_chunks)
+            return self._discard_damaged(num_chunks, check)
         record = {"num_samples": num_samples, "bytes": {name: os.path.getsize(self.path / name) for name in names}}
         write_atomically(self.path / "merged.json", lambda file: file.write(json.dumps(record).encode()))
         return set()
 
-    def _discard_damaged(self, num_chunks: int) -> set[int]:
+    def _discard_damaged(self, num_chunks: int, check: Callable[[], None]) -> set[int]:
         damaged = set()
         for number in range(num_chunks):
+            check()
             try:
                 self.read_chunk(number)
             except DamagedChunk:
@@ -159,8 +167,8 @@ class RunDir:
         try:
             with os.scandir(self.chunks) as entries:
                 yield from entries
-        except FileNotFoundError as error:
-            raise cannot_write(self.chunks, error) from None
+        except OSError as error:
+            raise _cannot_read(self.chunks, error) from None
 
     def first_images(self, name: str, count: int) -> np.ndarray:
         """The first images of `samples.npz` or `baseline.npz`, (count, H, W, C) uint8; the others are not read."""
@@ -175,3 +183,7 @@ class RunDir:
         with open(self.path / "scores.csv", newline="") as file:
             rows = list(csv.DictReader(file))
         return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+
+
+def _cannot_read(path: Path, error: OSError) -> SGMError:
+    return SGMError(f"{path} cannot be read ({error.strerror}); check the disk, then repeat the command to resume.")

@@ -1,6 +1,7 @@
 """The submission files of `slurm/` on a real Slurm of two nodes, both on this machine."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,6 +97,12 @@ def logs(job):
     return "\n".join(f"== {file}\n{file.read_text()[-3000:]}" for file in files)
 
 
+def drawn(job):
+    """Chunks that each process told of, over all starts that came to an end."""
+    texts = [file.read_text() for file in (job.run / "logs").iterdir()]
+    return [int(word) for text in texts for word in re.findall(r"This process drew (\d+) of 20", text)]
+
+
 def same(job, reference):
     job.wait("COMPLETED")
     print(f"job time {time.monotonic() - job.started:.1f} s")
@@ -107,7 +114,7 @@ def same(job, reference):
 def test_nodes_and_tasks(slurm, tmp_path, reference, shape):
     job = Job(slurm, tmp_path, "predict.sbatch", f"--nodes={shape[0]}", f"--ntasks-per-node={shape[1]}")
     same(job, reference)
-    assert len(list((job.run / "logs").iterdir())) == 2
+    assert len(drawn(job)) == 2 and sum(drawn(job)) == 20 and min(drawn(job)) >= 5
 
 
 def test_requeue_in_the_middle(slurm, tmp_path, reference):
@@ -129,7 +136,7 @@ def test_cancel_and_resubmit(slurm, tmp_path, reference):
 
 def test_time_limit(slurm, tmp_path, reference):
     """The signal before the limit ends the first start with 75; the job requeues itself and ends the run."""
-    job = Job(slurm, tmp_path, "predict.sbatch", "--time=1", "--signal=USR1@35")
+    job = Job(slurm, tmp_path, "predict.sbatch", "--time=1", "--signal=USR1@35", "--nodes=2")
     same(job, reference)
     assert job.fields()[0][1] >= 1 and "interrupted (SIGUSR1 received)" in logs(job)
 
@@ -137,5 +144,14 @@ def test_time_limit(slurm, tmp_path, reference):
 def test_array_of_two(slurm, tmp_path, reference):
     job = Job(slurm, tmp_path, "predict_array.sbatch", "--array=0-1")
     same(job, reference)
-    numbers = [file.read_text().count("Sampling took") for file in (job.run / "logs").iterdir()]
-    assert numbers == [1, 1]
+    assert len(drawn(job)) == 2 and sum(drawn(job)) == 20 and min(drawn(job)) >= 3
+
+
+def test_time_limit_in_an_array(slurm, tmp_path):
+    """Each job requeues itself alone, the last one of the array (whose id is the array's) included."""
+    job = Job(slurm, tmp_path, "predict_array.sbatch", "--array=0-1", "--time=1", "--signal=USR1@35", MAX_RESTARTS="1")
+    job.call("scancel", f"{job.id}_0")
+    job.wait_for_chunks(1)
+    until(lambda: sorted(job.fields())[0][0] == "CANCELLED" and max(n for _, n in job.fields()) == 1, 120, job)
+    assert sorted(job.fields())[0] == ("CANCELLED", 0)
+    job.call("scancel", job.id)
