@@ -1,6 +1,6 @@
 """Resident memory of a long run with a tiny network: flat from the 10th to the last chunk, and through the merge.
 
-python benchmarks/memory.py                    1000 chunks of 64 images of 3 × 64 × 64 (0.8 GB of samples)
+python benchmarks/memory.py                    1000 chunks of 64 images of 3 × 32 × 32
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def measure() -> int:
     chunks = parser.parse_args().chunks
     torch.manual_seed(0)
     network = ADMUNet2DModel(
-        sample_size=64,
+        sample_size=32,
         in_channels=3,
         out_channels=3,
         block_out_channels=(8,),
