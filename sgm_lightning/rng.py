@@ -19,11 +19,12 @@ class Stream(IntEnum):
     GUIDANCE = 2
     SCORE = 3
     LABEL = 4
+    ELBO = 5
 
 
-def generator(seed: int, index: int, stream: Stream) -> np.random.Generator:
+def generator(seed: int, index: int, stream: Stream, *key: int) -> np.random.Generator:
     """Philox generator of sample `index`. torch's CPU generator keeps 32 bits of its seed only; this one keeps 128."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(index, int(stream)))))
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(index, int(stream), *key))))
 
 
 class Noise(Protocol):
@@ -56,8 +57,9 @@ class NormalStream:
         stream: Stream,
         shape: Sequence[int],
         device: torch.device | str = "cpu",
+        *key: int,
     ) -> None:
-        self.generators = [generator(seed, int(i), stream) for i in indices]
+        self.generators = [generator(seed, int(i), stream, *key) for i in indices]
         self.shape = tuple(shape)
         self.device = torch.device(device)
 

@@ -1,0 +1,112 @@
+"""How rare and how real samples are among real ones, from distances in a feature space.
+
+All functions take features, (N, D) and (M, D), of samples and of real images, and are exact: distances that decide are
+computed in float64.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sgm_lightning.metrics.neighbours import check_features, nearest, within
+
+
+def avg_knn(samples: Tensor, real: Tensor, k: int = 5) -> Tensor:
+    """AvgkNN: mean distance to the k nearest real images, (N,) float64; higher = rarer (Um & Ye 2024)."""
+    return nearest(samples, real, k).distances.mean(1)
+
+
+def local_outlier_factor(samples: Tensor, real: Tensor, k: int = 20) -> Tensor:
+    """LOF of each sample with respect to the real images, (N,) float64; about 1 inside clusters, higher = rarer.
+
+    Ratio of the local reachability density of the neighbours to the sample's own (Breunig et al. 2000).
+    """
+    of_real = nearest(real, real, k, exclude_self=True)
+    k_distance = of_real.distances[:, -1]
+
+    def reachability_density(distances: Tensor, indices: Tensor) -> Tensor:
+        # The summand keeps k duplicates from dividing by zero, as in scikit-learn.
+        return 1 / (torch.maximum(distances, k_distance[indices]).mean(1) + 1e-10)
+
+    density = reachability_density(*of_real)
+    of_samples = nearest(samples, real, k)
+    return density[of_samples.indices].mean(1) / reachability_density(*of_samples)
+
+
+def rarity_score(samples: Tensor, real: Tensor, k: int = 3) -> Tensor:
+    """Radius of the smallest real ball that holds a sample, (N,) float64; 0 outside all balls (Han et al. 2023).
+
+    A ball reaches from a real image to its k-th nearest real neighbour.
+    """
+    radii = _radii(real, k)
+    ascending, order = radii.sort()
+    scores = torch.zeros(len(samples), dtype=torch.float64, device=samples.device)
+    for start, inside in within(samples, real[order], ascending):
+        smallest = inside.byte().argmax(1)  # the first of the smallest balls
+        scores[start : start + len(inside)] = torch.where(inside.any(1), ascending[smallest], 0.0)
+    return scores
+
+
+class Prdc(NamedTuple):
+    """Improved precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
+
+    Attributes:
+        precision: Share of samples inside some real ball, in [0, 1].
+        recall: Share of real images inside some sample's ball, in [0, 1].
+        density: Mean number of real balls around a sample, over k; may exceed 1.
+        coverage: Share of real balls that hold a sample, in [0, 1].
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+class PerSampleFidelity(NamedTuple):
+    """What precision and density are means of, (N,) float64."""
+
+    precision: Tensor
+    density: Tensor
+
+
+def fidelity(samples: Tensor, real: Tensor, k: int = 3) -> PerSampleFidelity:
+    """Whether each sample lies in a real ball, and how many hold it, over k."""
+    counts = torch.cat([inside.sum(1) for _, inside in within(samples, real, _radii(real, k))])
+    return PerSampleFidelity((counts > 0).double(), counts.double() / k)
+
+
+def prdc(samples: Tensor, real: Tensor, k: int = 3) -> Prdc:
+    """Precision, recall, density and coverage."""
+    real_radii = _radii(real, k)
+    covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    counts = []
+    for _, inside in within(samples, real, real_radii):
+        counts.append(inside.sum(1))
+        covered |= inside.any(0)
+    held = torch.cat(counts).double()
+    recalled = torch.cat([inside.any(1) for _, inside in within(real, samples, _radii(samples, k))])
+    return Prdc(
+        precision=float((held > 0).double().mean()),
+        recall=float(recalled.double().mean()),
+        density=float(held.mean()) / k,
+        coverage=float(covered.double().mean()),
+    )
+
+
+def memorised_share(samples: Tensor, training: Tensor, held_out: Tensor) -> Tensor:
+    """Whether each sample is nearer to a training image than to any of an equally large held-out set, (N,) bool.
+
+    Half of them is what chance gives.
+    """
+    check_features(held_out, "held-out images", 1)
+    count = min(len(training), len(held_out))
+    to_training = nearest(samples, training[:count], 1).distances[:, 0]
+    return to_training < nearest(samples, held_out[:count], 1).distances[:, 0]
+
+
+def _radii(features: Tensor, k: int) -> Tensor:
+    return nearest(features, features, k, exclude_self=True).distances[:, -1]

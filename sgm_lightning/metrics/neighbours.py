@@ -1,0 +1,111 @@
+"""Nearest neighbours in blocks: two matrices of any length, one block of their distances in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sgm_lightning.errors import SGMError
+
+# Rows of a block such that it holds at most this many distances: 128 MB.
+_BLOCK = 32_000_000
+# float32 products err by less than this share of the squared norms; closer decisions are taken in float64.
+_DOUBT = 1e-5
+
+
+class Neighbours(NamedTuple):
+    """The k nearest, in ascending order.
+
+    Attributes:
+        distances: (N, k) float64, Euclidean.
+        indices: (N, k) int64.
+    """
+
+    distances: Tensor
+    indices: Tensor
+
+
+def check_features(features: Tensor, name: str, least: int = 1) -> None:
+    """Raise unless the features are (N, D), finite, and at least `least`."""
+    if features.ndim != 2:
+        raise SGMError(f"{name} must be features of shape (N, D), got {tuple(features.shape)}; flatten them.")
+    if len(features) < least:
+        raise SGMError(f"This metric needs at least {least} {name}, got {len(features)}; draw more, or lower k.")
+    if not bool(torch.isfinite(features).all()):
+        raise SGMError(f"{name} hold NaN or infinite features; check the images and the extractor.")
+
+
+def nearest(queries: Tensor, reference: Tensor, k: int, exclude_self: bool = False) -> Neighbours:
+    """The k nearest rows of `reference` to every row of `queries`.
+
+    Candidates are found by float32 matrix products; their distances are then computed in float64.
+
+    Args:
+        queries: (N, D).
+        reference: (M, D).
+        k: How many.
+        exclude_self: The two are the same, and a row is no neighbour of itself.
+
+    Raises:
+        SGMError: If M is too small for k, or features are not finite.
+    """
+    check_features(queries, "samples")
+    check_features(reference, "reference samples", k + int(exclude_self))
+    spare = min(len(reference), k + int(exclude_self) + 4)
+    distances, indices = [], []
+    for start, block in squared_distances(queries, reference):
+        rows = torch.arange(start, start + len(block), device=block.device)
+        if exclude_self:
+            block[torch.arange(len(block), device=block.device), rows] = float("inf")
+        candidates = block.topk(spare, largest=False).indices
+        exact = _exact(queries[rows], reference, candidates)
+        if exclude_self:
+            exact = exact.masked_fill(candidates == rows[:, None], float("inf"))
+        order = exact.sort(dim=1)
+        distances.append(order.values[:, :k].sqrt())
+        indices.append(candidates.gather(1, order.indices[:, :k]))
+    return Neighbours(torch.cat(distances), torch.cat(indices))
+
+
+def squared_distances(queries: Tensor, reference: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """First row and squared distances (n, M), float32, of one block of queries after another; a block may be written to."""
+    centre = reference.mean(0, dtype=torch.float64).to(reference.dtype)
+    reference = (reference - centre).float()
+    norms = reference.square().sum(1)
+    rows = max(1, _BLOCK // len(reference))
+    for start in range(0, len(queries), rows):
+        part = (queries[start : start + rows] - centre).float()
+        own = part.square().sum(1, keepdim=True)
+        yield start, torch.addmm(norms, part, reference.T, alpha=-2).add_(own).clamp_(min=0)
+
+
+def within(queries: Tensor, reference: Tensor, radii: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """First row and mask (n, M) of blocks: whether ‖query − reference_j‖ < radii_j, decided in float64 where it is close."""
+    centre = reference.mean(0, dtype=torch.float64)
+    scale = (reference.double() - centre).square().sum(1)
+    limit = radii.double().square()
+    for start, block in squared_distances(queries, reference):
+        inside = block < limit.float()
+        own = (queries[start : start + len(block)].double() - centre).square().sum(1)
+        doubt = _DOUBT * (scale + own.max()).float()
+        close = ((block - limit.float()).abs() <= doubt).nonzero()
+        if len(close):
+            row, column = close.T
+            for part in torch.arange(len(close), device=block.device).split(200_000):
+                difference = queries[start + row[part]].double() - reference[column[part]].double()
+                inside[row[part], column[part]] = difference.square().sum(1) < limit[column[part]]
+        yield start, inside
+
+
+def _exact(queries: Tensor, reference: Tensor, candidates: Tensor) -> Tensor:
+    """Squared distances (n, c) in float64, a few rows at a time."""
+    rows = max(1, _BLOCK // (8 * candidates.shape[1] * reference.shape[1]))
+    return torch.cat(
+        [
+            (query[:, None].double() - reference[candidate].double()).square().sum(2)
+            for query, candidate in zip(queries.split(rows), candidates.split(rows), strict=True)
+        ]
+    )
