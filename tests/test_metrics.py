@@ -141,17 +141,17 @@ def test_what_is_no_score_is_reported_apart():
 
 def test_strata_estimate_the_full_sum():
     denoiser = mixture(41)
-    images = torch.randint(0, 256, (64, 1, 4, 4), generator=GENERATOR, dtype=torch.uint8)
+    images = torch.randint(0, 256, (16, 1, 4, 4), generator=GENERATOR, dtype=torch.uint8)
     ratios = []
-    for seed in range(30):
-        full = elbo.negative_elbo(images, denoiser, seed, range(64))
+    for seed in range(16):
+        full = elbo.negative_elbo(images, denoiser, seed, range(16))
         assert (full.standard_error == 0).all() and (full.score <= full.total).all()
-        part = elbo.negative_elbo(images, denoiser, seed, range(64), num_strata=8)
+        part = elbo.negative_elbo(images, denoiser, seed, range(16), num_strata=8)
         ratios.append(((part.total - full.total).mean() / part.standard_error.mean()).item())
-    assert abs(np.mean(ratios)) < 3 * np.std(ratios) / 30**0.5 + 0.1  # unbiased
+    assert abs(np.mean(ratios)) < 3 * np.std(ratios) / 16**0.5 + 0.1  # unbiased
     assert np.std(ratios) < 2  # and the error it states is of the right size
     with pytest.raises(SGMError, match="between 1 and 40"):
-        elbo.negative_elbo(images, denoiser, 0, range(64), num_strata=41)
+        elbo.negative_elbo(images, denoiser, 0, range(16), num_strata=41)
 
 
 def test_the_bound_finds_a_gaussian():
@@ -160,8 +160,10 @@ def test_the_bound_finds_a_gaussian():
     network = Mixture(torch.zeros(1, 4, 4), 0.1, torch.cumprod(1 - betas, 0).float())
     denoiser = Denoiser(network, DiffusionProcess(betas), variance="fixed_large", image_shape=(1, 4, 4))
     levels = torch.tensor([50, 100, 127, 180, 250], dtype=torch.uint8)
-    images = levels.view(5, 1, 1, 1, 1).expand(5, 64, 1, 4, 4).reshape(320, 1, 4, 4)
-    found = elbo.negative_elbo(images, denoiser, 0, list(range(64)) * 5, clip=False).total.view(5, 64).mean(1)
+    images = levels.view(5, 1, 1, 1, 1).expand(5, 8, 1, 4, 4).reshape(40, 1, 4, 4)
+    found = elbo.negative_elbo(images, denoiser, 0, list(range(8)) * 5, clip=False).total.view(5, 8).mean(1)
     x = elbo.from_uint8(levels)
     truth = (0.5 * x.square() / 0.1 + 0.5 * np.log(2 * np.pi * 0.1) - np.log(2 / 255)) / np.log(2)
-    assert torch.allclose(found, truth, atol=0.05)
+    assert torch.allclose(found, truth, atol=0.2)
+    # What one level has over another hardly depends on the noise, which all levels share.
+    assert torch.allclose(found - found[2], truth - truth[2], atol=0.06)
