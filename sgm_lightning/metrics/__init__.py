@@ -1,4 +1,4 @@
-"""Measures of rarity."""
+"""Measures of rarity and realism."""
 
 from sgm_lightning.metrics.minority_score import from_uint8, minority_score, to_uint8
 
