@@ -37,7 +37,9 @@ class BoundTerm(NamedTuple):
 def score_weight(process: DiffusionProcess, index: int) -> float:
     """½ (SNR_{s−1} − SNR_s), the weight of ‖x_0 − x0_hat(x_s)‖² in the bound, in nats, under fixed-small variance; s ≥ 1."""
     # As coefficient² / (2 β̃_s), the same number: float32 tables of 1 − ᾱ lose digits near ᾱ = 1.
-    return 0.5 * float(process.posterior_coef_x0[index].double() ** 2 / process.posterior_variance[index].double())
+    return 0.5 * float(
+        process.at("posterior_coef_x0", index).double() ** 2 / process.at("posterior_variance", index).double()
+    )
 
 
 @torch.no_grad()
