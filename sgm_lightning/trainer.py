@@ -1,0 +1,68 @@
+"""Lightning's Trainer for sampling."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning.pytorch import Trainer
+
+from sgm_lightning.signals import Interrupted, stop_signals
+
+
+class SamplingTrainer(Trainer):
+    """Lightning's Trainer, whose `predict` keeps nothing in memory (the run folder holds the samples) and ends as one.
+
+    The processes that Lightning itself launches end with the first one, and an interrupted one takes the first along:
+    otherwise Lightning would kill the first without a word, or leave the others running.
+    """
+
+    def predict(self, *args: Any, return_predictions: bool | None = False, **kwargs: Any) -> Any:
+        """Draw the samples of a run.
+
+        Args:
+            *args: As in `Trainer.predict`.
+            return_predictions: Whether to return the samples, too.
+            **kwargs: As in `Trainer.predict`.
+        """
+        environment = self._accelerator_connector.cluster_environment
+        if isinstance(environment, SLURMEnvironment):
+            environment.auto_requeue = False  # it would write and later load a training checkpoint
+        launched = isinstance(environment, LightningEnvironment) and environment.local_rank() > 0
+        parent = os.getppid()
+        if launched:
+            _when_gone(parent, lambda: stop_signals.stop("end of the launching process"))
+        stop_signals.on_signal = self._pass_on
+        try:
+            return super().predict(*args, return_predictions=return_predictions, **kwargs)
+        except Interrupted:
+            self._pass_on()
+            if launched and os.getppid() == parent:
+                os.kill(parent, signal.SIGTERM)
+                _when_gone(parent, lambda: None).join(60)
+            raise
+        except BaseException:
+            self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        if self.strategy.launcher is not None:
+            self.strategy.launcher.kill(signal.SIGTERM)
+
+
+def _when_gone(parent: int, then: Callable[[], None]) -> threading.Thread:
+    """Call `then` in a thread once the parent process has ended."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        then()
+
+    thread = threading.Thread(target=watch, daemon=True, name="parent watch")
+    thread.start()
+    return thread
