@@ -23,6 +23,7 @@ import yaml
 
 from sgm_lightning.run import RunDir
 from sgm_lightning.run.chunk_file import DamagedChunk
+from sgm_lightning.run.process import started
 
 ROOT = Path(__file__).parents[1]
 CHUNK_SIZE = 2
@@ -152,16 +153,9 @@ def disturb(run: Run, kind: str, launcher: str, ranks: int, source: random.Rando
         process.wait(timeout=60)  # by itself: one rank takes the job along
     codes = " ".join(str(process.returncode) for process in processes)
     end = time.monotonic() + 30
-    while any(Path(f"/proc/{pid}/stat").exists() and " Z " not in _stat(pid) for pid in pids) and time.monotonic() < end:
+    while any(started(pid) != -1 for pid in pids) and time.monotonic() < end:
         time.sleep(0.05)
     return moment, codes if hit else f"{codes} (ended before)"
-
-
-def _stat(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return " Z "
 
 
 def main() -> int:

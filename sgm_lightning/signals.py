@@ -60,11 +60,11 @@ class StopSignals:
         self.received = self.received or reason
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        first = self.received is None
-        self.received = self.received or signal.Signals(number).name
-        if first:
-            self.on_signal()
-        if not self.deferred and first:
+        if self.received is not None:
+            return
+        self.received = signal.Signals(number).name
+        self.on_signal()
+        if not self.deferred:
             self.check()
 
 

@@ -40,14 +40,11 @@ class SamplingTrainer(Trainer):
         stop_signals.on_signal = self._pass_on
         try:
             return super().predict(*args, return_predictions=return_predictions, **kwargs)
-        except Interrupted:
+        except BaseException as error:
             self._pass_on()
-            if launched and os.getppid() == parent:
+            if isinstance(error, Interrupted) and launched and os.getppid() == parent:
                 os.kill(parent, signal.SIGTERM)
                 _when_gone(parent, lambda: None).join(60)
-            raise
-        except BaseException:
-            self._pass_on()
             raise
 
     def _pass_on(self) -> None:

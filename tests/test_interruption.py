@@ -14,6 +14,7 @@ import yaml
 from test_cli import ROOT, predict, settings
 
 from sgm_lightning.diffusion import Denoiser
+from sgm_lightning.run.process import started
 from sgm_lightning.signals import EXIT_RESUMABLE
 
 SMALL = {"model__spacing": 8, "data__init_args__num_samples": 10}
@@ -199,13 +200,6 @@ def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def test_torchrun(tmp_path, reference):
     assert start(tmp_path, "run", "torchrun", SETTINGS).wait(timeout=120) == 0
     assert (tmp_path / "run/samples.npz").read_bytes() == reference
@@ -240,7 +234,7 @@ def test_one_process_takes_the_job_along(tmp_path, long_reference, launcher, tar
     else:
         os.kill(process.pid if target == "main" else ranks[-1], number)
     assert process.wait(timeout=15) in codes
-    until(lambda: not any(alive(rank) for rank in ranks), 15)
+    until(lambda: not any(started(rank) != -1 for rank in ranks), 15)
     assert predict(tmp_path, "run", LONG) == 0
     assert (run / "samples.npz").read_bytes() == long_reference
     shutil.rmtree(run)

@@ -74,7 +74,7 @@ class RunWriter(BasePredictionWriter):
         if self.verify and trainer.is_global_zero:
             self.run.forget_merge()
         self._queue = ChunkQueue(self.run, data.num_samples, data.chunk_size, check=stop_signals.check)
-        finished = len(self.run.finished(data.num_chunks))
+        finished = data.num_chunks - len(self._queue.missing)
         if finished:
             rank_zero_info(f"Resuming: {finished} of {data.num_chunks} chunks are drawn already.")
         return self._queue

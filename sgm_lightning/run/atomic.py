@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.run.process import current, started
+from sgm_lightning.run.process import Process, current
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)-(?P<started>\d+)-\d+\.tmp")
 _FOREIGN_LEFTOVER_SECONDS = 3600.0
@@ -40,7 +40,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any], exclusive: b
         SGMError: If the disk refuses; nothing is left behind then.
     """
     me = current()
-    owner = f"{me.host.replace('.', '_')}.{me.pid}-{me.started}-{threading.get_ident()}"
+    owner = f"{me.host}.{me.pid}-{me.started}-{threading.get_ident()}"
     temporary = path.with_name(f".{path.name}.{owner}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -69,11 +69,9 @@ def remove_leftovers(folder: Path) -> None:
         if match is None:
             continue
         try:
-            if match["host"] == me.host.replace(".", "_"):
-                dead = started(int(match["pid"])) not in (None, int(match["started"]))
-            else:
-                dead = time.time() - path.stat().st_mtime > _FOREIGN_LEFTOVER_SECONDS
-            if dead:
+            writer = Process(match["host"], int(match["pid"]), int(match["started"]))
+            age = time.time() - path.stat().st_mtime
+            if writer.gone() or (writer.host != me.host and age > _FOREIGN_LEFTOVER_SECONDS):
                 path.unlink(missing_ok=True)
         except OSError:  # another process was quicker, or the folder is read-only
             continue

@@ -74,7 +74,7 @@ class Claims:
     def sweep(self, done: Callable[[str], bool]) -> None:
         """Remove the claims, whose ever they are, on what is done."""
         for path in self.folder.iterdir():
-            if done(path.name.split(".")[0] or path.name.split(".")[1]):  # a removal cut short leaves `.NAME.…`
+            if done(path.name.lstrip(".").split(".")[0]):  # a removal cut short leaves `.NAME.…`
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
 

@@ -60,7 +60,7 @@ def _current(pid: int) -> Process:
     except OSError:
         host = socket.gethostname()
     return Process(
-        host=host,
+        host=host.replace(".", "_"),  # it is part of file names whose parts are separated by dots
         pid=pid,
         started=started(pid) or 0,
         job=os.environ.get("SLURM_JOB_ID", ""),

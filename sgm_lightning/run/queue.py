@@ -29,6 +29,9 @@ class ChunkQueue:
         claims: The claims of this worker; default in the run's folder.
         check: Called while waiting and merging; may raise to leave.
         poll: Seconds between two looks while waiting.
+
+    Attributes:
+        missing: Chunks that were not drawn when the queue was made.
     """
 
     MAX_MERGES = 3
@@ -45,20 +48,21 @@ class ChunkQueue:
         self.run, self.num_samples, self.check, self.poll = run, num_samples, check, poll
         self.num_chunks = -(-num_samples // chunk_size)
         self.claims = claims or Claims(run.claims)
+        self.missing = self._scan()
 
     def __len__(self) -> int:
         """An upper bound."""
         return self.num_chunks * self.MAX_MERGES
 
     def __iter__(self) -> Iterator[int]:
-        damaged: set[int] | None = None
+        missing: set[int] | None = self.missing
         for _ in range(self.MAX_MERGES):
-            yield from self._to_draw()
-            damaged = self._merge_or_wait()
-            if damaged is None:
+            yield from self._take(missing or set())
+            missing = self._merge_or_wait()
+            if missing is None:
                 return
         raise SGMError(
-            f"Chunks {sorted(damaged or ())} of {self.run.path} failed their checksum after being drawn {self.MAX_MERGES} "
+            f"Chunks {sorted(missing or ())} of {self.run.path} failed their checksum after being drawn {self.MAX_MERGES} "
             "times; the disk or the memory is faulty, move the run_dir to another one."
         )
 
@@ -66,9 +70,11 @@ class ChunkQueue:
         """Give back the claims."""
         self.claims.close()
 
-    def _to_draw(self) -> Iterator[int]:
-        finished = self.run.finished(self.num_chunks)
-        left = deque(number for number in range(self.num_chunks) if number not in finished)
+    def _scan(self) -> set[int]:
+        return set(range(self.num_chunks)) - self.run.finished(self.num_chunks)
+
+    def _take(self, missing: set[int]) -> Iterator[int]:
+        left = deque(sorted(missing))
         while left:
             drawn = False
             for _ in range(len(left)):
@@ -93,7 +99,7 @@ class ChunkQueue:
         while not self.run.merged(self.num_samples):
             if self.claims.take(_MERGE):
                 try:
-                    missing = set(range(self.num_chunks)) - self.run.finished(self.num_chunks)
+                    missing = self._scan()
                     if not missing and not self.run.merged(self.num_samples):
                         missing = self.run.merge(self.num_samples, self.num_chunks, self.check)
                         self.claims.sweep(self._drawn)
