@@ -1,7 +1,18 @@
 """How rare and how real samples are among real ones, from distances in a feature space.
 
 All functions take features, (N, D) and (M, D), of samples and of real images, and are exact: distances that decide are
-computed in float64.
+computed in float64. Real ones given as `RealFeatures` share their neighbours between calls.
+
+Example:
+    >>> import torch
+    >>> real = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+    >>> samples = torch.tensor([[1.5], [5.0]])
+    >>> avg_knn(samples, real, k=2).tolist()
+    [0.5, 2.5]
+    >>> rarity_score(samples, real, k=1).tolist()
+    [1.0, 0.0]
+    >>> prdc(samples, real, k=1)
+    Prdc(precision=0.5, recall=1.0, density=1.0, coverage=0.5)
 """
 
 from __future__ import annotations
@@ -12,19 +23,21 @@ import torch
 from torch import Tensor
 
 from sgm_lightning.metrics.neighbours import check_features, nearest, within
+from sgm_lightning.metrics.real import RealFeatures
 
 
-def avg_knn(samples: Tensor, real: Tensor, k: int = 5) -> Tensor:
+def avg_knn(samples: Tensor, real: Tensor | RealFeatures, k: int = 5) -> Tensor:
     """AvgkNN: mean distance to the k nearest real images, (N,) float64; higher = rarer (Um & Ye 2024)."""
-    return nearest(samples, real, k).distances.mean(1)
+    return nearest(samples, RealFeatures.of(real).features, k).distances.mean(1)
 
 
-def local_outlier_factor(samples: Tensor, real: Tensor, k: int = 20) -> Tensor:
+def local_outlier_factor(samples: Tensor, real: Tensor | RealFeatures, k: int = 20) -> Tensor:
     """LOF of each sample with respect to the real images, (N,) float64; about 1 inside clusters, higher = rarer.
 
     Ratio of the local reachability density of the neighbours to the sample's own (Breunig et al. 2000).
     """
-    of_real = nearest(real, real, k, exclude_self=True)
+    real = RealFeatures.of(real)
+    of_real = real.neighbours(k)
     k_distance = of_real.distances[:, -1]
 
     def reachability_density(distances: Tensor, indices: Tensor) -> Tensor:
@@ -32,19 +45,19 @@ def local_outlier_factor(samples: Tensor, real: Tensor, k: int = 20) -> Tensor:
         return 1 / (torch.maximum(distances, k_distance[indices]).mean(1) + 1e-10)
 
     density = reachability_density(*of_real)
-    of_samples = nearest(samples, real, k)
+    of_samples = nearest(samples, real.features, k)
     return density[of_samples.indices].mean(1) / reachability_density(*of_samples)
 
 
-def rarity_score(samples: Tensor, real: Tensor, k: int = 3) -> Tensor:
+def rarity_score(samples: Tensor, real: Tensor | RealFeatures, k: int = 3) -> Tensor:
     """Radius of the smallest real ball that holds a sample, (N,) float64; 0 outside all balls (Han et al. 2023).
 
     A ball reaches from a real image to its k-th nearest real neighbour.
     """
-    radii = _radii(real, k)
-    ascending, order = radii.sort()
+    real = RealFeatures.of(real)
+    ascending, order = real.radii(k).sort()
     scores = torch.zeros(len(samples), dtype=torch.float64, device=samples.device)
-    for start, inside in within(samples, real[order], ascending):
+    for start, inside in within(samples, real.features[order], ascending):
         smallest = inside.byte().argmax(1)  # the first of the smallest balls
         scores[start : start + len(inside)] = torch.where(inside.any(1), ascending[smallest], 0.0)
     return scores
@@ -73,22 +86,23 @@ class PerSampleFidelity(NamedTuple):
     density: Tensor
 
 
-def fidelity(samples: Tensor, real: Tensor, k: int = 3) -> PerSampleFidelity:
+def fidelity(samples: Tensor, real: Tensor | RealFeatures, k: int = 3) -> PerSampleFidelity:
     """Whether each sample lies in a real ball, and how many hold it, over k."""
-    counts = torch.cat([inside.sum(1) for _, inside in within(samples, real, _radii(real, k))])
+    real = RealFeatures.of(real)
+    counts = torch.cat([inside.sum(1) for _, inside in within(samples, real.features, real.radii(k))])
     return PerSampleFidelity((counts > 0).double(), counts.double() / k)
 
 
-def prdc(samples: Tensor, real: Tensor, k: int = 3) -> Prdc:
+def prdc(samples: Tensor, real: Tensor | RealFeatures, k: int = 3) -> Prdc:
     """Precision, recall, density and coverage."""
-    real_radii = _radii(real, k)
-    covered = torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    real = RealFeatures.of(real)
+    covered = torch.zeros(len(real), dtype=torch.bool, device=real.features.device)
     counts = []
-    for _, inside in within(samples, real, real_radii):
+    for _, inside in within(samples, real.features, real.radii(k)):
         counts.append(inside.sum(1))
         covered |= inside.any(0)
     held = torch.cat(counts).double()
-    recalled = torch.cat([inside.any(1) for _, inside in within(real, samples, _radii(samples, k))])
+    recalled = torch.cat([inside.any(1) for _, inside in within(real.features, samples, RealFeatures(samples).radii(k))])
     return Prdc(
         precision=float((held > 0).double().mean()),
         recall=float(recalled.double().mean()),
@@ -106,7 +120,3 @@ def memorised_share(samples: Tensor, training: Tensor, held_out: Tensor) -> Tens
     count = min(len(training), len(held_out))
     to_training = nearest(samples, training[:count], 1).distances[:, 0]
     return to_training < nearest(samples, held_out[:count], 1).distances[:, 0]
-
-
-def _radii(features: Tensor, k: int) -> Tensor:
-    return nearest(features, features, k, exclude_self=True).distances[:, -1]

@@ -1,0 +1,23 @@
+"""Feature spaces: images in, vectors out, the same way for real and generated ones."""
+
+from sgm_lightning.features.efficientnet import EfficientNetLite
+from sgm_lightning.features.extractor import FeatureExtractor, ModuleFeatures
+from sgm_lightning.features.fashion_mnist import FashionMNISTClassifier
+from sgm_lightning.features.inception import InceptionV3
+from sgm_lightning.features.library import TimmFeatures, TorchvisionFeatures
+from sgm_lightning.features.prepare import Prepare
+from sgm_lightning.features.random_convolutions import RandomConvolutions
+from sgm_lightning.features.reference import Reference
+
+__all__ = [
+    "EfficientNetLite",
+    "FashionMNISTClassifier",
+    "FeatureExtractor",
+    "InceptionV3",
+    "ModuleFeatures",
+    "Prepare",
+    "RandomConvolutions",
+    "Reference",
+    "TimmFeatures",
+    "TorchvisionFeatures",
+]

@@ -1,0 +1,93 @@
+"""What a feature extractor is, and how any module becomes one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.features.prepare import Prepare
+from sgm_lightning.files import load_tensors
+from sgm_lightning.images import Images
+
+
+class FeatureExtractor(nn.Module, ABC):
+    """Maps (B, C, H, W) uint8 images to (B, D) float32 features; frozen, in evaluation mode.
+
+    Attributes:
+        name: What reports call the space.
+        prepare: What happens to the images first.
+    """
+
+    name: str
+    prepare: Prepare
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """(B, D) features of prepared images."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.eval()
+        with torch.no_grad():
+            found: Tensor = self.features(self.prepare(images)).float()
+        return found
+
+    def of(self, images: Images, batch_size: int = 256) -> Tensor:
+        """(N, D) features of a whole set, on the CPU."""
+        device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+        return torch.cat([self(batch.to(device)).cpu() for _, batch in images.batches(batch_size)])
+
+    def describe(self) -> dict[str, Any]:
+        """What reports record."""
+        return {"name": self.name, "class": type(self).__name__, "prepare": self.prepare.describe()}
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights and of the preparation: equal fingerprints, equal features."""
+        digest = hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode())
+        for key, value in sorted(self.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+class ModuleFeatures(FeatureExtractor):
+    """Any network as a feature extractor.
+
+    Args:
+        module: Maps prepared (B, C, H, W) float32 images to (B, D), or to (B, D, …), which is flattened.
+        prepare: Channels, size, normalisation.
+        weights: File of a state dict to load (`.safetensors`, or `.pt` of tensors alone).
+        name: What reports call the space; default the module's class.
+    """
+
+    def __init__(
+        self, module: nn.Module, prepare: Prepare | None = None, weights: str | None = None, name: str | None = None
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.prepare = prepare or Prepare()
+        self.name = name or type(module).__name__
+        if weights is not None:
+            load_weights(module, weights)
+        self.eval().requires_grad_(False)
+
+    def features(self, x: Tensor) -> Tensor:
+        found: Tensor = self.module(x)
+        return found.flatten(1)
+
+
+def load_weights(module: nn.Module, path: str) -> None:
+    """Fill a network from a file.
+
+    Raises:
+        SGMError: If the file does not hold the network's weights.
+    """
+    found = module.load_state_dict(load_tensors(path), strict=False)
+    if found.missing_keys or found.unexpected_keys:
+        odd = (found.missing_keys or found.unexpected_keys)[0]
+        raise SGMError(f"{path} does not hold the weights of {type(module).__name__} ({odd}); check name and file.")

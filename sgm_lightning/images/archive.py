@@ -1,0 +1,80 @@
+"""Images in `.npz` archives of ADM's layout, and in run folders, which hold such archives."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.images.base import ArrayImages
+
+
+def read_archive(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Images (N, H, W, C) uint8 and labels (N,), if any, of an archive.
+
+    Raises:
+        SGMError: If it cannot be read, or holds no such images.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            images, labels = file["arr_0"], file.get("arr_1", None)
+    except FileNotFoundError:
+        raise SGMError(f"There are no samples at {path}; draw or export them first.") from None
+    except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise SGMError(f"{path} cannot be read as samples ({error}); it must hold arr_0, uint8 NHWC.") from None
+    if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+        kind = f"{images.dtype} of shape {images.shape}"
+        raise SGMError(f"arr_0 of {path} must be uint8 images of shape (N, H, W, C), got {kind}; export them as such.")
+    return images, labels
+
+
+class NpzImages(ArrayImages):
+    """An archive with arr_0 (N, H, W, C) uint8 and, optionally, arr_1 (N,) labels.
+
+    Args:
+        path: The file.
+        limit: The first so many images only.
+        name: What reports call the set; default the file's name.
+    """
+
+    def __init__(self, path: str, limit: int | None = None, name: str | None = None) -> None:
+        images, labels = read_archive(Path(path))
+        super().__init__(
+            torch.from_numpy(images[:limit]).permute(0, 3, 1, 2).contiguous(),
+            None if labels is None else torch.from_numpy(labels[:limit].astype(np.int64)),
+            name or Path(path).name,
+        )
+
+
+class RunImages(NpzImages):
+    """The samples of a finished run, with their minority scores.
+
+    Args:
+        path: The run folder.
+        which: `samples`, or `baseline`: the unguided ones of the same noise.
+        limit: The first so many images only.
+        name: What reports call the set; default the folder's name.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        which: Literal["samples", "baseline"] = "samples",
+        limit: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        folder = Path(path)
+        if not (folder / "samples.npz").is_file():
+            raise SGMError(f"{folder} holds no finished run (no samples.npz); finish it with `sgm-lightning predict`.")
+        if not (folder / f"{which}.npz").is_file():
+            raise SGMError(f"The run {folder} has no {which}.npz; draw it with `model.baseline: true`.")
+        super().__init__(str(folder / f"{which}.npz"), limit, name or (folder.name if which == "samples" else which))
+        column = "score" if which == "samples" else "baseline_score"
+        with open(folder / "scores.csv", newline="") as file:
+            values = [float(row[column]) for row in csv.DictReader(file)]
+        self._scores = torch.tensor(values[:limit])

@@ -1,0 +1,72 @@
+"""Fashion-MNIST (Xiao et al. 2017), with the halves that our evidence keeps apart."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torchvision.datasets import FashionMNIST as Download
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.images.base import ArrayImages
+
+# Where Debian's package dataset-fashion-mnist puts the files.
+_DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+
+
+class FashionMNIST(ArrayImages):
+    """28 × 28 gray images of ten kinds of clothing: 60,000 for training, 10,000 for testing.
+
+    Read from Debian's package `dataset-fashion-mnist` where it is installed, else downloaded by torchvision.
+
+    Args:
+        part: `train`, `test`, or half of the training images: `half_a` (even indices; trains feature extractors) or
+            `half_b` (odd ones; the reference).
+        root: Folder of the four `idx` files, gzipped or not, or of torchvision's download.
+        limit: The first so many images only.
+        name: What reports call the set.
+    """
+
+    def __init__(
+        self,
+        part: Literal["train", "test", "half_a", "half_b"] = "train",
+        root: str | None = None,
+        limit: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        images, labels = _load(part == "test", root)
+        step = {"half_a": slice(0, None, 2), "half_b": slice(1, None, 2)}.get(part, slice(None))
+        super().__init__(images[step][:limit].unsqueeze(1), labels[step][:limit], name or f"Fashion-MNIST {part}")
+
+
+def _load(test: bool, root: str | None) -> tuple[torch.Tensor, torch.Tensor]:
+    prefix = "t10k" if test else "train"
+    folder = Path(root) if root else _DEBIAN
+    images, labels = (_idx(folder, f"{prefix}-{kind}") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
+    if images is not None and labels is not None:
+        return images, labels.long()
+    cache = root or os.environ.get("SGM_CACHE", "~/.cache/sgm_lightning")
+    try:
+        data = Download(Path(cache).expanduser(), train=not test, download=True)
+    except (OSError, RuntimeError) as error:
+        raise SGMError(
+            f"Fashion-MNIST is neither in {root or _DEBIAN} nor can it be downloaded ({error}); install Debian's package "
+            "dataset-fashion-mnist, or name the folder of its files as `root`."
+        ) from None
+    return data.data, data.targets
+
+
+def _idx(folder: Path, name: str) -> torch.Tensor | None:
+    """An array in LeCun's idx format: a magic number whose last byte counts dimensions, their sizes, bytes."""
+    for path, opener in ((folder / name, open), (folder / f"{name}.gz", gzip.open)):
+        if path.is_file():
+            with opener(path, "rb") as file:
+                data = file.read()
+            dimensions = data[3]
+            shape = np.frombuffer(data, ">i4", dimensions, 4)
+            return torch.from_numpy(np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy())
+    return None

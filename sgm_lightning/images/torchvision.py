@@ -1,0 +1,70 @@
+"""Data sets of torchvision by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision.datasets
+from torch import Tensor
+from torchvision.transforms import functional
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.images.base import Images
+
+
+class TorchvisionImages(Images):
+    """A data set of `torchvision.datasets` (CIFAR10, CelebA, LSUN, ImageNet, …).
+
+    Args:
+        dataset: Name of the class.
+        root: Its folder.
+        options: Further arguments of the class, such as `{train: false, download: true}` or `{split: test}`.
+        size: Side to which images are brought: the shorter side resized (bicubic, antialiased), then the centre cropped;
+            null: as they are.
+        limit: The first so many images only.
+        name: What reports call the set.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        root: str,
+        options: dict[str, Any] | None = None,
+        size: int | None = None,
+        limit: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        kind = getattr(torchvision.datasets, dataset, None)
+        if kind is None:
+            raise SGMError(f"torchvision.datasets has no class {dataset}; CIFAR10, CelebA, LSUN and ImageNet are some.")
+        try:
+            self.data = kind(Path(root).expanduser(), **(options or {}))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise SGMError(
+                f"The data set {dataset} cannot be read in {root} ({str(error).splitlines()[0]}); check the path, or set "
+                "`options: {download: true}` where torchvision can."
+            ) from None
+        self.size = size
+        self.count = len(self.data) if limit is None else min(limit, len(self.data))
+        self.name = name or dataset
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        images = [self._image(index) for index in indices]
+        if len({image.shape for image in images}) > 1:
+            raise SGMError("The data set's images differ in size; set `size` to bring them to one.")
+        return torch.stack(images)
+
+    def _image(self, index: int) -> Tensor:
+        image = self.data[index][0]
+        if self.size is not None:
+            image = functional.resize(image, self.size, functional.InterpolationMode.BICUBIC)
+            image = functional.center_crop(image, self.size)
+        pixels = np.array(image)
+        return torch.from_numpy(pixels[..., None] if pixels.ndim == 2 else pixels).permute(2, 0, 1)

@@ -1,0 +1,90 @@
+"""Metrics whose states know which sample is which, so that order, repetition and the number of processes do not matter."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from sgm_lightning.errors import SGMError
+
+
+class PerSample(NamedTuple):
+    """A value for every sample.
+
+    Attributes:
+        index: (N,) int64, ascending, each once.
+        values: (N,) float64.
+    """
+
+    index: Tensor
+    values: Tensor
+
+    @property
+    def standard_error(self) -> Tensor:
+        """Of the mean of the values."""
+        return self.values.std() / len(self.values) ** 0.5
+
+
+class IndexedMetric(Metric, ABC):
+    """Keeps a row for every sample index; a sample that comes twice, as padding or after a restart, counts once.
+
+    Args:
+        **kwargs: As in `torchmetrics.Metric`.
+    """
+
+    full_state_update = False
+    index: list[Tensor]
+    rows: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("index", [], dist_reduce_fx="cat")
+        self.add_state("rows", [], dist_reduce_fx="cat")
+
+    def update(self, rows: Tensor, index: Tensor) -> None:
+        """Take up (B, …) rows of the samples `index`, (B,) int64."""
+        if len(rows) != len(index):
+            raise SGMError(f"Every row needs one sample index, got {len(rows)} rows and {len(index)} indices.")
+        self.index.append(index.to(self.device, torch.int64))
+        self.rows.append(rows.detach().to(self.device))
+
+    def ordered(self) -> tuple[Tensor, Tensor]:
+        """Indices, ascending, and their rows.
+
+        Raises:
+            SGMError: If there are none.
+        """
+        if not self.index or not sum(len(part) for part in self.index):
+            raise SGMError(f"{type(self).__name__} has seen no samples; update it first.")
+        index, rows = dim_zero_cat(self.index).long(), dim_zero_cat(self.rows)
+        order = index.argsort(stable=True)
+        index = index[order]
+        first = torch.ones_like(index, dtype=torch.bool)
+        first[1:] = index[1:] != index[:-1]
+        return index[first], rows[order[first]]
+
+
+class PerSampleMetric(IndexedMetric):
+    """A metric that is the mean of one value a sample."""
+
+    @abstractmethod
+    def values(self, rows: Tensor) -> Tensor:
+        """(N,) value of every row."""
+
+    def compute(self) -> Any:
+        """Mean over all samples of all processes, float64."""
+        return self._per_sample().values.mean()
+
+    def per_sample(self) -> PerSample:
+        """The value of every sample of all processes; like `compute`, to be called by all of them."""
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
+            return self._per_sample()
+
+    def _per_sample(self) -> PerSample:
+        index, rows = self.ordered()
+        return PerSample(index, self.values(rows).double())

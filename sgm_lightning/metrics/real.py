@@ -1,0 +1,56 @@
+"""The real images that samples are measured against, in one feature space."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sgm_lightning.metrics.neighbours import Neighbours, check_features, nearest
+
+# Enough for the local outlier factor; metrics with smaller k read the first columns.
+_USUAL_K = 20
+
+
+class RealFeatures(nn.Module):
+    """Real features and, once asked for, their neighbours among themselves, which all metrics share.
+
+    Args:
+        features: (M, D).
+    """
+
+    features: Tensor
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        check_features(features, "reference samples")
+        self.register_buffer("features", features, persistent=False)
+        self._neighbours: Neighbours | None = None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @classmethod
+    def of(cls, real: Tensor | RealFeatures) -> RealFeatures:
+        """Plain features, wrapped."""
+        return real if isinstance(real, RealFeatures) else cls(real)
+
+    def neighbours(self, k: int) -> Neighbours:
+        """The k nearest other real images of every real one."""
+        known = self._neighbours
+        if known is None or known.distances.shape[1] < k or known.distances.device != self.features.device:
+            self._neighbours = nearest(self.features, self.features, self._worth(k), exclude_self=True)
+        found = self._neighbours
+        assert found is not None
+        return Neighbours(found.distances[:, :k], found.indices[:, :k])
+
+    def radii(self, k: int) -> Tensor:
+        """(M,) float64 distance to the k-th nearest other real image."""
+        return self.neighbours(k).distances[:, -1]
+
+    def tail(self, share: float, k: int = 5) -> Tensor:
+        """Indices of the `share` of the images that are farthest from the others (AvgkNN), ascending."""
+        rarity = self.neighbours(k).distances.mean(1)
+        return torch.sort(rarity.topk(max(1, round(share * len(rarity)))).indices).values
+
+    def _worth(self, k: int) -> int:
+        return k if len(self) <= _USUAL_K else max(k, _USUAL_K)
