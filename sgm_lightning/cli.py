@@ -1,4 +1,4 @@
-"""The command line: `sgm-lightning predict | convert`."""
+"""The command line: `sgm-lightning predict | test | features | convert`."""
 
 from __future__ import annotations
 
@@ -16,20 +16,26 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
 import sgm_lightning.backbones
+import sgm_lightning.features
 import sgm_lightning.guidance
+import sgm_lightning.images
 import sgm_lightning.samplers  # noqa: F401  short class names in YAML come from what is imported
-from sgm_lightning.callbacks import RunWriter, SamplingProgress
+from sgm_lightning.callbacks import Evaluate, RunWriter, SamplingProgress
+from sgm_lightning.callbacks.report import ReportWriter
 from sgm_lightning.convert import convert_command
-from sgm_lightning.data import SampleIndices
+from sgm_lightning.data import EvaluatedImages, SampleIndices
 from sgm_lightning.errors import SGMError
-from sgm_lightning.modules import SamplingModule
+from sgm_lightning.features.command import features_command
+from sgm_lightning.modules import EvaluationModule, SamplingModule
 from sgm_lightning.signals import EXIT_RESUMABLE, Interrupted, stop_signals
 from sgm_lightning.trainer import SamplingTrainer
 
 _USAGE = """usage: sgm-lightning COMMAND --help
 
-  predict   draw samples into a run folder:  sgm-lightning predict --config FILE.yaml --run_dir DIR
-  convert   change a checkpoint's layout:    sgm-lightning convert --config FILE.yaml --output DIR
+  predict   draw samples into a run folder:   sgm-lightning predict --config FILE.yaml --run_dir DIR
+  test      measure images that exist:        sgm-lightning test --config FILE.yaml --data.images PATH
+  features  keep features of real images:     sgm-lightning features --config FILE.yaml --output FILE
+  convert   change a checkpoint's layout:     sgm-lightning convert --config FILE.yaml --output DIR
 """
 
 
@@ -74,6 +80,21 @@ class SamplingCLI(LightningCLI):
             if isinstance(callback, RunWriter):
                 callback.config = settings
                 callback.config_text = self._parser(self.subcommand).dump(config, skip_none=False)
+        # What is compared must be written first.
+        self.trainer.callbacks.sort(key=lambda callback: isinstance(callback, Evaluate))
+
+
+class EvaluationCLI(LightningCLI):
+    """LightningCLI for images that exist already."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {"test": {"model", "dataloaders", "datamodule", "ckpt_path", "verbose", "weights_only"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--output", type=str, default="runs/test", help="Folder for metrics.json and the pictures.")
+        parser.add_lightning_class_args(ReportWriter, "writer")
+        parser.link_arguments("output", "writer.output")
 
 
 def _without(value: Any, keys: set[str]) -> Any:
@@ -142,8 +163,11 @@ def _run(args: list[str]) -> None:
     for start in _BESIDE_THE_POINT:
         warnings.filterwarnings("ignore", start)
     set_parsing_settings(docstring_parse_attribute_docstrings=False)
-    if args[0] == "convert":
-        convert_command(args[1:])
+    if args[0] in _PLAIN_COMMANDS:
+        _PLAIN_COMMANDS[args[0]](args[1:])
+        return
+    if args[0] == "test":
+        _evaluate(args)
         return
     SamplingCLI(
         SamplingModule,
@@ -157,6 +181,25 @@ def _run(args: list[str]) -> None:
             "enable_checkpointing": False,
             "enable_model_summary": False,
             "callbacks": [SamplingProgress()],
+            "devices": 1,
+        },
+        args=args,
+    )
+
+
+_PLAIN_COMMANDS = {"convert": convert_command, "features": features_command}
+
+
+def _evaluate(args: list[str]) -> None:
+    EvaluationCLI(
+        EvaluationModule,
+        EvaluatedImages,
+        save_config_callback=None,
+        seed_everything_default=False,
+        trainer_defaults={
+            "enable_checkpointing": False,
+            "enable_model_summary": False,
+            "logger": False,
             "devices": 1,
         },
         args=args,

@@ -15,9 +15,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
 import sgm_lightning
-from sgm_lightning.callbacks.grid import save_grid
 from sgm_lightning.data.chunks import Chunk
 from sgm_lightning.guidance import SelfGuidance
+from sgm_lightning.pictures import save_grid
 from sgm_lightning.run import DRAW_VERSION, ChunkQueue, RunDir, weights_sha256
 from sgm_lightning.run.atomic import write_atomically
 from sgm_lightning.samplers import DDPM
@@ -119,7 +119,7 @@ class RunWriter(BasePredictionWriter):
         if not trainer.is_global_zero:
             return
         scores = self.run.scores()
-        plain, name = _names(pl_module)
+        plain, name = set_names(pl_module)
         rows, lines = [], []
         kinds = [("baseline.npz", "baseline_score", plain), ("samples.npz", "score", name)]
         for file, score, title in kinds:
@@ -154,7 +154,7 @@ class RunWriter(BasePredictionWriter):
             self._hook.remove()
 
 
-def _names(module: pl.LightningModule) -> tuple[str, str]:
+def set_names(module: pl.LightningModule) -> tuple[str, str]:
     """What the unguided and the run's own samples are called."""
     plain = "ancestral" if isinstance(module.sampler, DDPM) else type(module.sampler).__name__
     if module.guidance is None:

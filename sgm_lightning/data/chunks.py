@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from sgm_lightning.errors import SGMError
+from sgm_lightning.images.archive import read_archive
 from sgm_lightning.metrics import from_uint8
 from sgm_lightning.rng import random_labels
 
@@ -152,15 +152,8 @@ class LowResolution(SampleIndices):
         path = path / "samples.npz" if path.is_dir() else path
         if not path.is_file():
             raise SGMError(f"There are no low-resolution samples at {path}; draw them first and set `data.base`.")
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                self.images = file["arr_0"]
-                self.base_labels: Any = file.get("arr_1", None)
-        except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise SGMError(f"{path} cannot be read as samples ({error}); it must hold arr_0, uint8 NHWC.") from None
-        if self.images.dtype != np.uint8 or self.images.ndim != 4:
-            kind = f"{self.images.dtype} of shape {self.images.shape}"
-            raise SGMError(f"arr_0 of {path} must be uint8 images of shape (N, H, W, C), got {kind}; export them as such.")
+        self.images, labels = read_archive(path)
+        self.base_labels: Any = labels
         available = len(self.images)
         if num_samples is not None and num_samples > available:
             raise SGMError(f"data.num_samples must be at most {available}, the number in {path}, got {num_samples}.")

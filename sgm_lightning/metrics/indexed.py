@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from torchmetrics.utilities import dim_zero_cat
 from sgm_lightning.errors import SGMError
 
 
-class PerSample(NamedTuple):
+@dataclass(frozen=True)
+class PerSample:
     """A value for every sample.
 
     Attributes:

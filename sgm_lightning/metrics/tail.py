@@ -96,13 +96,13 @@ class Memorised(PerSampleMetric):
     """
 
     higher_is_better = False
-    training: Tensor
-    held_out: Tensor
+    seen: Tensor
+    unseen: Tensor
 
     def __init__(self, training: Tensor, held_out: Tensor, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.register_buffer("training", training, persistent=False)
-        self.register_buffer("held_out", held_out, persistent=False)
+        self.register_buffer("seen", training, persistent=False)
+        self.register_buffer("unseen", held_out, persistent=False)
 
     def values(self, rows: Tensor) -> Tensor:
-        return density.memorised_share(rows, self.training, self.held_out).to(torch.float64)
+        return density.memorised_share(rows, self.seen, self.unseen).to(torch.float64)

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +183,19 @@ class RunDir:
         with open(self.path / "scores.csv", newline="") as file:
             rows = list(csv.DictReader(file))
         return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+
+    def add_scores(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Add columns to `scores.csv`, or replace those of the same name; rows are in order of the samples."""
+        with open(self.path / "scores.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        for name, values in columns.items():
+            for row, value in zip(rows, values, strict=True):
+                row[name] = f"{value:.7g}"
+        text = "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows), ""])
+        write_atomically(self.path / "scores.csv", lambda file: file.write(text.encode()))
+        record = json.loads((self.path / "merged.json").read_text())
+        record["bytes"]["scores.csv"] = len(text.encode())
+        write_atomically(self.path / "merged.json", lambda file: file.write(json.dumps(record).encode()))
 
 
 def _cannot_read(path: Path, error: OSError) -> SGMError:

@@ -1,0 +1,95 @@
+"""Finished images to evaluate, set by set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.images import Images, open_images
+
+
+class ImageBatch(NamedTuple):
+    """A batch of one set.
+
+    Attributes:
+        number: Which set.
+        indices: (B,) int64 index of each image in it.
+        images: (B, C, H, W) uint8.
+        labels: (B,) int64 or None.
+        scores: (B,) float32 minority scores that came with the images, or None.
+    """
+
+    number: int
+    indices: Tensor
+    images: Tensor
+    labels: Tensor | None
+    scores: Tensor | None
+
+
+class _Batches(IterableDataset[ImageBatch]):
+    """This process's batches of one set. Iterable, so that Lightning does not deal them out anew, with padding."""
+
+    def __init__(self, number: int, images: Images, batch_size: int, rank: int, world: int) -> None:
+        self.number, self.images, self.batch_size, self.rank, self.world = number, images, batch_size, rank, world
+
+    def __iter__(self) -> Iterator[ImageBatch]:
+        count, size = len(self.images), self.batch_size
+        for start in range(self.rank * size, count, self.world * size):
+            index = torch.arange(start, min(start + size, count))
+            labels, scores = self.images.labels, self.images.scores
+            yield ImageBatch(
+                self.number,
+                index,
+                self.images.read(index.tolist()),
+                None if labels is None else labels[index],
+                None if scores is None else scores[index],
+            )
+
+
+class EvaluatedImages(pl.LightningDataModule):
+    """Sets of images, side by side.
+
+    Args:
+        images: A run folder (its baseline is a set of its own), an `.npz` in ADM's layout, or a folder of images.
+        sets: Further sets by name.
+        pair: Names of two sets whose image i is of the same noise; their differences are reported.
+        batch_size: Images a step.
+    """
+
+    def __init__(
+        self,
+        images: str | None = None,
+        sets: dict[str, Images] | None = None,
+        pair: list[str] | None = None,
+        batch_size: int = 64,
+    ) -> None:
+        super().__init__()
+        self.sets: dict[str, Images] = {}
+        if images is not None:
+            opened = open_images(images)
+            self.sets |= opened
+            if pair is None and len(opened) > 1:
+                pair = list(opened)
+        self.sets |= sets or {}
+        if not self.sets:
+            raise SGMError("There are no images to evaluate; set `data.images` to a run folder, an npz or a folder.")
+        if batch_size < 1:
+            raise SGMError(f"data.batch_size must be at least 1, got {batch_size}.")
+        if pair is not None and (len(pair) != 2 or not set(pair) <= set(self.sets)):
+            raise SGMError(f"data.pair must name two of the sets ({', '.join(self.sets)}), got {pair}.")
+        self.pair = None if pair is None else (pair[0], pair[1])
+        self.batch_size = batch_size
+
+    def test_dataloader(self) -> list[DataLoader[ImageBatch]]:
+        assert self.trainer is not None
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        return [
+            DataLoader(_Batches(number, images, self.batch_size, rank, world), batch_size=None)
+            for number, images in enumerate(self.sets.values())
+        ]

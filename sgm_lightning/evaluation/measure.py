@@ -1,0 +1,72 @@
+"""What a single image is measured for, before any comparison: one row an image, wherever and whenever it is taken."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sgm_lightning.diffusion import Condition, Denoiser
+from sgm_lightning.features import FeatureExtractor
+from sgm_lightning.metrics import negative_elbo
+
+FEATURES = "features/"
+
+
+class Measure(nn.Module):
+    """Features in every space, and the bound of a model.
+
+    Args:
+        extractors: By the name of their space.
+        nelbo: Whether to bound the images' likelihood.
+        nelbo_strata: See `negative_elbo`.
+    """
+
+    def __init__(
+        self, extractors: Mapping[str, FeatureExtractor], nelbo: bool = True, nelbo_strata: int | None = 10
+    ) -> None:
+        super().__init__()
+        self.extractors = nn.ModuleDict(extractors)
+        self.nelbo = nelbo
+        self.nelbo_strata = nelbo_strata
+
+    def forward(
+        self,
+        images: Tensor,
+        indices: Sequence[int],
+        denoiser: Denoiser | None = None,
+        condition: Condition | None = None,
+        seed: int = 0,
+    ) -> dict[str, Tensor]:
+        """Measure a batch.
+
+        Args:
+            images: (B, C, H, W) uint8.
+            indices: Index of each sample, whose own stream gives the draws of the bound.
+            denoiser: The model, for the bound.
+            condition: What the images were drawn under.
+            seed: Of the draws.
+
+        Returns:
+            `nelbo` and `nelbo_error` (B,), in bits per dimension, and `features/SPACE` (B, D).
+        """
+        rows = {FEATURES + name: extractor(images) for name, extractor in self.extractors.items()}
+        if self.nelbo and denoiser is not None:
+            with torch.autocast(images.device.type, enabled=False):
+                bound = negative_elbo(images, denoiser, seed, indices, self.strata(denoiser), condition)
+            rows["nelbo"], rows["nelbo_error"] = bound.total, bound.standard_error
+        return rows
+
+    def strata(self, denoiser: Denoiser) -> int | None:
+        """Strata of the bound on this chain; None: a short chain is summed whole."""
+        fits = self.nelbo_strata is not None and self.nelbo_strata < denoiser.process.num_steps // 2
+        return self.nelbo_strata if fits else None
+
+    def fingerprint(self) -> str:
+        """Equal fingerprints, equal rows."""
+        extractors = {name: extractor.fingerprint() for name, extractor in self.extractors.items()}  # type: ignore[operator]
+        text = json.dumps([extractors, self.nelbo, self.nelbo_strata], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()

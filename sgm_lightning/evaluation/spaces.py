@@ -1,0 +1,103 @@
+"""Feature spaces to compare samples with real images in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.features import FeatureExtractor, Reference
+from sgm_lightning.metrics import RealFeatures
+
+
+@dataclass
+class Space:
+    """A feature space, and the real images in it.
+
+    Args:
+        extractor: Images to features.
+        reference: Real images that samples are compared with.
+        tail_from: Name of another space, in which the rarest of the reference (AvgkNN) are chosen as the real tail.
+        tail_share: How much of the reference the tail is.
+        training: Images that the model was trained on, for the memorised share.
+        held_out: Images that it never saw, for the same.
+        measures: `all`, or `frechet`: the distance of distributions alone, as for sFID.
+    """
+
+    extractor: FeatureExtractor
+    reference: Reference
+    tail_from: str | None = None
+    tail_share: float = 0.1
+    training: Reference | None = None
+    held_out: Reference | None = None
+    measures: Literal["all", "frechet"] = "all"
+
+
+@dataclass
+class LoadedSpace:
+    """A space whose reference features have been read.
+
+    Attributes:
+        extractor: Images to features.
+        real: The reference.
+        text: What reports record of extractor, reference and tail.
+        neighbours: Whether metrics of nearest neighbours are wanted.
+        tail: Rows of the reference that are its tail.
+        training: (M, D) features of training images.
+        held_out: (M', D) features of unseen ones.
+    """
+
+    extractor: FeatureExtractor
+    real: RealFeatures
+    text: dict[str, Any]
+    neighbours: bool = True
+    tail: Tensor | None = None
+    training: Tensor | None = None
+    held_out: Tensor | None = None
+
+
+def load_spaces(spaces: Mapping[str, Space]) -> dict[str, LoadedSpace]:
+    """Read, or take, the reference features of all spaces.
+
+    Raises:
+        SGMError: If a reference does not fit its extractor, or a tail's space does not fit.
+    """
+    loaded: dict[str, LoadedSpace] = {}
+    for name, space in spaces.items():
+        features, reference = space.reference.features(space.extractor)
+        if (space.training is None) != (space.held_out is None):
+            raise SGMError(f"Space {name} needs both `training` and `held_out` for the memorised share, got one of them.")
+        loaded[name] = LoadedSpace(
+            space.extractor,
+            RealFeatures(features),
+            {"features": space.extractor.describe(), "dimensions": features.shape[1], "reference": reference},
+            space.measures == "all",
+            training=None if space.training is None else space.training.features(space.extractor)[0],
+            held_out=None if space.held_out is None else space.held_out.features(space.extractor)[0],
+        )
+    for name, space in spaces.items():
+        if space.tail_from is not None:
+            _choose_tail(name, space, loaded)
+    return loaded
+
+
+def _choose_tail(name: str, space: Space, loaded: dict[str, LoadedSpace]) -> None:
+    other = loaded.get(space.tail_from or "")
+    if other is None or space.tail_from == name:
+        raise SGMError(
+            f"The tail of space {name} must be chosen in another space ({', '.join(sorted(set(loaded) - {name})) or 'none'}"
+            f"), or one could not tell rarity from the extractor's own errors, got tail_from: {space.tail_from}."
+        )
+    own = loaded[name]
+    if own.text["reference"]["sha256"] != other.text["reference"]["sha256"]:
+        raise SGMError(
+            f"Spaces {name} and {space.tail_from} must share their reference images to choose a tail, got "
+            f"{own.text['reference']['name']} and {other.text['reference']['name']}."
+        )
+    if not 0 < space.tail_share < 1:
+        raise SGMError(f"tail_share must lie between 0 and 1, got {space.tail_share}; a tenth is usual.")
+    own.tail = other.real.tail(space.tail_share)
+    own.text["tail"] = {"chosen_in": space.tail_from, "by": "AvgkNN, k = 5", "num_samples": len(own.tail)}

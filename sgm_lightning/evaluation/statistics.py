@@ -1,0 +1,88 @@
+"""How sure a number is: standard errors, bootstrap intervals, paired differences, Holm's correction, rank correlation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Estimate(NamedTuple):
+    """A mean with its uncertainty.
+
+    Attributes:
+        value: The mean.
+        standard_error: Of the mean.
+        low: Lower end of the 95 % bootstrap interval.
+        high: Upper end.
+        num_samples: N.
+    """
+
+    value: float
+    standard_error: float
+    low: float
+    high: float
+    num_samples: int
+
+
+def mean_estimate(values: np.ndarray, resamples: int = 1000, seed: int = 0) -> Estimate:
+    """Mean of (N,) values, its standard error, and the 95 % percentile interval of a bootstrap.
+
+    Example:
+        >>> mean_estimate(np.array([1.0, 1.0, 1.0]))
+        Estimate(value=1.0, standard_error=0.0, low=1.0, high=1.0, num_samples=3)
+    """
+    values = np.asarray(values, dtype=np.float64)
+    count = len(values)
+    if count < 2:
+        value = float(values.mean()) if count else math.nan
+        return Estimate(value, math.nan, math.nan, math.nan, count)
+    source = np.random.default_rng(seed)
+    means = np.array([values[source.integers(0, count, count)].mean() for _ in range(resamples)])
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Estimate(float(values.mean()), float(values.std(ddof=1) / math.sqrt(count)), float(low), float(high), count)
+
+
+def two_sided_p(estimate: Estimate) -> float:
+    """p-value of a mean that is zero by hypothesis, by the normal approximation."""
+    if not estimate.standard_error > 0:
+        return math.nan
+    return math.erfc(abs(estimate.value) / estimate.standard_error / math.sqrt(2))
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Adjusted p-values that keep the family's error rate (Holm 1979).
+
+    Example:
+        >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
+        {'a': 0.03, 'b': 0.06, 'c': 0.06}
+    """
+    order = sorted(p_values, key=lambda name: p_values[name])
+    adjusted, least = {}, 0.0
+    for rank, name in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * p_values[name]))
+        adjusted[name] = least
+    return {name: adjusted[name] for name in p_values}
+
+
+def rank_correlation(x: np.ndarray, y: np.ndarray, given: np.ndarray | None = None) -> float:
+    """Spearman's rank correlation of (N,) x and y; with (N, C) covariates, of what their ranks do not explain linearly.
+
+    Example:
+        >>> round(rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([1.0, 8.0, 9.0])), 6)
+        1.0
+    """
+    first, second = _ranks(x), _ranks(y)
+    if given is not None:
+        columns = np.column_stack([np.ones(len(x)), *(_ranks(column) for column in np.asarray(given).T)])
+        first, second = (rank - columns @ np.linalg.lstsq(columns, rank, rcond=None)[0] for rank in (first, second))
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks, ties sharing their mean."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[inverse]

@@ -1,0 +1,40 @@
+"""What was measured of a chunk, in a file beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from sgm_lightning.run.atomic import write_atomically
+from sgm_lightning.run.chunk_file import DamagedChunk, pack, unpack
+
+
+class Sidecars:
+    """Measured rows of a run's chunks. What is missing, damaged, or was measured otherwise is simply measured again.
+
+    Args:
+        run: The run folder.
+        key: Says how it was measured; rows of another key do not count.
+    """
+
+    def __init__(self, run: Path, key: str) -> None:
+        self.folder = run / "measures"
+        self.key = key
+
+    def write(self, number: int, rows: dict[str, np.ndarray]) -> None:
+        """Keep the rows of chunk `number`."""
+        self.folder.mkdir(exist_ok=True)
+        content = pack({**rows, "key": np.array(self.key)})
+        write_atomically(self._file(number), lambda file: file.write(content))
+
+    def read(self, number: int) -> dict[str, np.ndarray] | None:
+        """The rows of chunk `number`, or None."""
+        try:
+            rows = unpack(self._file(number).read_bytes())
+        except (OSError, DamagedChunk):
+            return None
+        return rows if str(rows.pop("key", "")) == self.key else None
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"chunk-{number:06d}.npz"
