@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -43,7 +44,7 @@ def save_histograms(path: Path, sets: Mapping[str, Results]) -> None:
         axes = figure.add_subplot(rows, columns, position + 1)
         found = {title: results.per_sample[name] for title, results in sets.items() if name in results.per_sample}
         low, high = np.quantile(np.concatenate(list(found.values())), [0.0, 0.995])
-        bins = np.linspace(low, high, 30)
+        bins = np.linspace(low, high, min(30, max(8, int(2 * max(map(len, found.values())) ** 0.5))))
         for colour, (title, values) in zip(_COLOURS, found.items(), strict=False):
             style: dict[str, Any] = {"histtype": "step", "linewidth": 1.8, "color": colour, "label": title}
             axes.hist(np.clip(values, low, high), bins.tolist(), density=True, **style)

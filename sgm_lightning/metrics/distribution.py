@@ -69,7 +69,7 @@ class FrechetDistance(Metric):
         Raises:
             SGMError: With fewer than two samples, or if two processes were given the same one.
         """
-        index = dim_zero_cat(self.index) if self.index else torch.empty(0)
+        index = dim_zero_cat(self.index) if len(self.index) else torch.empty(0)
         count = len(index)
         if count < 2:
             raise SGMError(f"This metric needs at least 2 samples, got {count}; draw more.")
@@ -99,7 +99,7 @@ class KernelDistance(IndexedMetric):
     real: Tensor
 
     def __init__(self, real: Tensor, subsets: int = 100, subset_size: int = 1000, seed: int = 0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(row_shape=(real.shape[1],), **kwargs)
         self.register_buffer("real", real, persistent=False)
         self.subsets, self.subset_size, self.seed = subsets, subset_size, seed
 

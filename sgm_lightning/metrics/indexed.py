@@ -36,6 +36,7 @@ class IndexedMetric(Metric, ABC):
     """Keeps a row for every sample index; a sample that comes twice, as padding or after a restart, counts once.
 
     Args:
+        row_shape: Shape of a row: () for values, (D,) for features.
         **kwargs: As in `torchmetrics.Metric`.
     """
 
@@ -43,8 +44,9 @@ class IndexedMetric(Metric, ABC):
     index: list[Tensor]
     rows: list[Tensor]
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, row_shape: tuple[int, ...] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.row_shape = row_shape
         self.add_state("index", [], dist_reduce_fx="cat")
         self.add_state("rows", [], dist_reduce_fx="cat")
 
@@ -61,14 +63,21 @@ class IndexedMetric(Metric, ABC):
         Raises:
             SGMError: If there are none.
         """
-        if not self.index or not sum(len(part) for part in self.index):
+        # Lists until the processes have shared them, tensors then.
+        index, rows = (dim_zero_cat(state) if len(state) else torch.empty(0) for state in (self.index, self.rows))
+        if not len(index):
             raise SGMError(f"{type(self).__name__} has seen no samples; update it first.")
-        index, rows = dim_zero_cat(self.index).long(), dim_zero_cat(self.rows)
         order = index.argsort(stable=True)
         index = index[order]
         first = torch.ones_like(index, dtype=torch.bool)
         first[1:] = index[1:] != index[:-1]
         return index[first], rows[order[first]]
+
+    def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
+        if not self.index:  # torchmetrics would send a flat, empty float tensor, which joins with nothing
+            self.index.append(torch.empty(0, dtype=torch.int64, device=self.device))
+            self.rows.append(torch.empty(0, *self.row_shape, device=self.device))
+        super()._sync_dist(*args, **kwargs)
 
 
 class PerSampleMetric(IndexedMetric):

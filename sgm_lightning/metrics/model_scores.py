@@ -69,7 +69,7 @@ class NegativeELBO(PerSampleMetric):
     def __init__(
         self, denoiser: Denoiser, num_strata: int | None = None, seed: int = 0, clip: bool = True, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(row_shape=(3,), **kwargs)
         self.denoiser, self.num_strata, self.seed, self.clip = denoiser, num_strata, seed, clip
 
     def update(self, images: Tensor, index: Tensor, condition: Condition | None = None) -> None:

@@ -23,8 +23,9 @@ class PrecisionRecall(IndexedMetric):
     higher_is_better = True
 
     def __init__(self, real: Tensor | RealFeatures, k: int = 3, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.real = RealFeatures.of(real)
+        known = RealFeatures.of(real)
+        super().__init__(row_shape=(known.features.shape[1],), **kwargs)
+        self.real = known
         self.k = k
 
     def compute(self) -> dict[str, Tensor]:

@@ -18,8 +18,9 @@ class _AgainstReal(PerSampleMetric):
     higher_is_better = True
 
     def __init__(self, real: Tensor | RealFeatures, k: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.real = RealFeatures.of(real)
+        known = RealFeatures.of(real)
+        super().__init__(row_shape=(known.features.shape[1],), **kwargs)
+        self.real = known
         self.k = k
 
 
@@ -100,7 +101,7 @@ class Memorised(PerSampleMetric):
     unseen: Tensor
 
     def __init__(self, training: Tensor, held_out: Tensor, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(row_shape=(training.shape[1],), **kwargs)
         self.register_buffer("seen", training, persistent=False)
         self.register_buffer("unseen", held_out, persistent=False)
 
