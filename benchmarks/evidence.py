@@ -37,8 +37,8 @@ NUM_SAMPLES = 1000
 SETTINGS = {
     "scale_1": (1.0, 5),
     "scale_0.5": (0.5, 5),
+    "scale_0.35": (0.35, 5),
     "scale_1_interval_10": (1.0, 10),
-    "scale_2": (2.0, 5),
 }
 CHECKPOINT = "checkpoints/fashion_mnist_28"
 FEATURES = "checkpoints/fashion_mnist_features"

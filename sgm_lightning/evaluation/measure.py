@@ -53,6 +53,8 @@ class Measure(nn.Module):
         Returns:
             `nelbo` and `nelbo_error` (B,), in bits per dimension, and `features/SPACE` (B, D).
         """
+        # Convolutions round by strides, which differ with where the images came from, for one channel even unseen.
+        images = images.clone(memory_format=torch.contiguous_format)
         rows = {FEATURES + name: extractor(images) for name, extractor in self.extractors.items()}
         if self.nelbo and denoiser is not None:
             with torch.autocast(images.device.type, enabled=False):
