@@ -8,7 +8,6 @@ MARKERS ?= not slow and not gpu and not slurm and not network
 
 demo: .venv/ready
 	$(BIN)/sgm-lightning predict --config configs/fashion_mnist.yaml --run_dir runs/fashion_mnist
-	@echo "Look at runs/fashion_mnist/grid.png: ancestral samples above, self-guided ones of the same noise below."
 
 test: .venv/ready
 	$(BIN)/python -m pytest -m "$(MARKERS)"

@@ -153,12 +153,11 @@ def test_cascade(tmp_path, golden_backbone):
 
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_parses(config):
-    if config.stem.startswith("convert"):
-        with pytest.raises(SystemExit) as end:
-            main(["convert", "--config", str(config), "--output", "x", "--print_config"])
-    else:
-        with pytest.raises(SystemExit) as end:
-            main(["predict", "--config", str(config), "--print_config"])
+    command = config.stem.partition("_")[0]
+    command = command if command in ("convert", "test") else "predict"
+    output = ["--output", "x"] if command == "convert" else []
+    with pytest.raises(SystemExit) as end:
+        main([command, "--config", str(config), *output, "--print_config"])
     assert end.value.code == 0
 
 

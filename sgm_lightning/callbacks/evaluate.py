@@ -108,7 +108,7 @@ class Evaluate(pl.Callback):
         reads: dict[str, Read] = {titles[kind]: RunImages(str(run.path), kind).read for kind in results}  # type: ignore[arg-type]
         logger = trainer.logger
         write_evaluation(run.path, report, reads, logger.experiment if isinstance(logger, TensorBoardLogger) else None)
-        print(f"\n{report.table()}\n\nAll numbers, intervals and references: {run.path.resolve() / 'metrics.json'}")
+        print(f"Intervals, references: {run.path / 'metrics.json'}; pictures beside it.\n\n{report.table()}")
 
     def _rows(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, number: int, chunk: dict[str, np.ndarray]

@@ -32,4 +32,4 @@ class ReportWriter(pl.Callback):
         reads = {name: images.read for name, images in trainer.datamodule.sets.items()}  # type: ignore[attr-defined]
         with SummaryWriter(str(self.output / "tensorboard")) as experiment:
             write_evaluation(self.output, report, reads, experiment)
-        print(f"\n{report.table()}\n\nAll numbers, intervals and references: {self.output.resolve() / 'metrics.json'}")
+        print(f"\nIntervals, references: {self.output / 'metrics.json'}; pictures beside it.\n\n{report.table()}")
