@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import set_parsing_settings
+from jsonargparse import ArgumentParser, set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
@@ -22,10 +22,10 @@ import sgm_lightning.images
 import sgm_lightning.samplers  # noqa: F401  short class names in YAML come from what is imported
 from sgm_lightning.callbacks import Evaluate, RunWriter, SamplingProgress
 from sgm_lightning.callbacks.report import ReportWriter
-from sgm_lightning.convert import convert_command
+from sgm_lightning.convert import convert
 from sgm_lightning.data import EvaluatedImages, SampleIndices
 from sgm_lightning.errors import SGMError
-from sgm_lightning.features.command import features_command
+from sgm_lightning.features.command import save_features
 from sgm_lightning.modules import EvaluationModule, SamplingModule
 from sgm_lightning.signals import EXIT_RESUMABLE, Interrupted, stop_signals
 from sgm_lightning.trainer import SamplingTrainer
@@ -164,7 +164,7 @@ def _run(args: list[str]) -> None:
         warnings.filterwarnings("ignore", start)
     set_parsing_settings(docstring_parse_attribute_docstrings=False)
     if args[0] in _PLAIN_COMMANDS:
-        _PLAIN_COMMANDS[args[0]](args[1:])
+        _call(_PLAIN_COMMANDS[args[0]], args)
         return
     if args[0] == "test":
         _evaluate(args)
@@ -187,7 +187,18 @@ def _run(args: list[str]) -> None:
     )
 
 
-_PLAIN_COMMANDS = {"convert": convert_command, "features": features_command}
+# Commands that are a function each.
+_PLAIN_COMMANDS: dict[str, Callable[..., None]] = {"convert": convert, "features": save_features}
+
+
+def _call(function: Callable[..., None], args: list[str]) -> None:
+    """Call a function with arguments from the command line and from YAML."""
+    parser = ArgumentParser(prog=f"sgm-lightning {args[0]}")
+    parser.add_argument("--config", action="config")
+    parser.add_function_arguments(function)
+    init = parser.instantiate_classes(parser.parse_args(args[1:])).as_dict()
+    init.pop("config", None)
+    function(**init)
 
 
 def _evaluate(args: list[str]) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jsonargparse import ArgumentParser
 
 from sgm_lightning.backbones import Checkpoint, save_diffusers
 from sgm_lightning.backbones.adm_keys import to_adm
@@ -38,13 +37,3 @@ def convert(
         target.parent.mkdir(parents=True, exist_ok=True)
         torch.save(to_adm(loaded.network, new_attention_order), target)
         print(f"Wrote {target}.")
-
-
-def convert_command(args: list[str]) -> None:
-    """Parse the command line of `convert` and run it."""
-    parser = ArgumentParser(prog="sgm-lightning convert", description="Write a checkpoint in another layout.")
-    parser.add_argument("--config", action="config")
-    parser.add_function_arguments(convert)
-    init = parser.instantiate_classes(parser.parse_args(args)).as_dict()
-    init.pop("config", None)
-    convert(**init)

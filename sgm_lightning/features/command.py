@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.extractor import FeatureExtractor
 from sgm_lightning.features.reference import save_reference
@@ -25,13 +23,3 @@ def save_features(extractor: FeatureExtractor, images: Images, output: str) -> N
         raise SGMError(f"output must be a new .safetensors file, got {target}; choose another name or remove it.")
     save_reference(target, images, extractor)
     print(f"Wrote {len(images)} features of {images.name} to {target}.")
-
-
-def features_command(args: list[str]) -> None:
-    """Parse the command line of `features` and run it."""
-    parser = ArgumentParser(prog="sgm-lightning features", description="Write the features of real images to a file.")
-    parser.add_argument("--config", action="config")
-    parser.add_function_arguments(save_features)
-    init = parser.instantiate_classes(parser.parse_args(args)).as_dict()
-    init.pop("config", None)
-    save_features(**init)
