@@ -55,7 +55,7 @@ def draw() -> None:
         guidance = "--model.guidance.init_args"
         command = [sys.executable, "-m", "sgm_lightning", "predict", "--config", "configs/fashion_mnist.yaml"]
         command += ["--run_dir", str(RUNS / setting), "--data.num_samples", str(NUM_SAMPLES), "--data.chunk_size", "20"]
-        command += [f"{guidance}.scale", str(scale), f"{guidance}.interval", str(interval), "--trainer.callbacks", "[]"]
+        command += [f"{guidance}.scale", str(scale), f"{guidance}.interval", str(interval), "--trainer.callbacks", "null"]
         command += ["--model.baseline", str(setting == "scale_1").lower()]
         workers = [subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(2)]
         if any(worker.wait() for worker in workers):

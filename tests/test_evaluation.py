@@ -101,6 +101,17 @@ def test_predict_ends_with_the_table(tmp_path, spaces, capsys):
     assert (tmp_path / "test" / "scores-samples.csv").is_file()
 
 
+def test_ranks_that_sample_measure_too(tmp_path, spaces):
+    """Two ranks draw and measure, the first one compares: the same numbers as one process finds."""
+    assert predict(tmp_path, "one", with_evaluation(spaces)) == 0
+    command = [sys.executable, "-m", "sgm_lightning", "predict", "--config", str(tmp_path / "one.yaml")]
+    command += ["--run_dir", str(tmp_path / "two"), "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
+    assert done.returncode == 0, done.stderr
+    close(metrics(tmp_path / "two"), metrics(tmp_path / "one"))
+    assert (tmp_path / "two" / "scores.csv").read_bytes() == (tmp_path / "one" / "scores.csv").read_bytes()
+
+
 def run_test(tmp_path, spaces, *args, **model):
     file = tmp_path / "test.yaml"
     file.write_text(yaml.safe_dump({"model": {"spaces": spaces, "kid_subset_size": 4, **model}}))
