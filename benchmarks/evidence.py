@@ -373,12 +373,12 @@ def fill(made: dict[str, str]) -> None:
     """Put each table between its markers in the page."""
     text = PAGE.read_text()
     for name, table in made.items():
-        start, end = f"<!-- {name} -->\n", f"\n<!-- end {name} -->"
+        start, end = f"<!-- {name} -->\n", f"<!-- end {name} -->"
         if start not in text:
             print(f"\n{name}\n{table}")
             continue
         before, _, rest = text.partition(start)
-        text = before + start + table + end + rest.partition(end)[2]
+        text = before + start + table + "\n" + end + rest.partition(end)[2]
     PAGE.write_text(text)
 
 

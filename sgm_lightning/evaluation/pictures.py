@@ -12,6 +12,7 @@ from torch import Tensor
 
 matplotlib.use("Agg")
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from sgm_lightning.evaluation.evaluation import Results
 from sgm_lightning.evaluation.statistics import rank_correlation
@@ -37,6 +38,7 @@ def save_histograms(path: Path, sets: Mapping[str, Results]) -> None:
         for name in dict.fromkeys(name for results in sets.values() for name in results.per_sample)
         if name.rpartition("/")[2] in _LABELS
     ]
+    colours = dict(zip(sets, _COLOURS, strict=False))
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.1 * rows), dpi=110, layout="constrained")
@@ -45,7 +47,8 @@ def save_histograms(path: Path, sets: Mapping[str, Results]) -> None:
         found = {title: results.per_sample[name] for title, results in sets.items() if name in results.per_sample}
         low, high = np.quantile(np.concatenate(list(found.values())), [0.0, 0.995])
         bins = np.linspace(low, high, min(30, max(8, int(2 * max(map(len, found.values())) ** 0.5))))
-        for colour, (title, values) in zip(_COLOURS, found.items(), strict=False):
+        for title, values in found.items():
+            colour = colours[title]
             style: dict[str, Any] = {"histtype": "step", "linewidth": 1.8, "color": colour, "label": title}
             axes.hist(np.clip(values, low, high), bins.tolist(), density=True, **style)
             axes.axvline(values.mean(), color=colour, linestyle=":", linewidth=1.2)
@@ -54,8 +57,8 @@ def save_histograms(path: Path, sets: Mapping[str, Results]) -> None:
         axes.set_yticks([])
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
-        if position == 0:
-            axes.legend(frameon=False)
+    lines = [Line2D([], [], color=colour, linewidth=1.8, label=title) for title, colour in colours.items()]
+    figure.legend(handles=lines, loc="outside upper center", ncols=min(3, len(lines)), frameon=False)
     _save(figure, path)
 
 

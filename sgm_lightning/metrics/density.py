@@ -89,7 +89,7 @@ class PerSampleFidelity(NamedTuple):
 def fidelity(samples: Tensor, real: Tensor | RealFeatures, k: int = 3) -> PerSampleFidelity:
     """Whether each sample lies in a real ball, and how many hold it, over k."""
     real = RealFeatures.of(real)
-    counts = torch.cat([inside.sum(1) for _, inside in within(samples, real.features, real.radii(k))])
+    counts = torch.cat([_count(inside) for _, inside in within(samples, real.features, real.radii(k))])
     return PerSampleFidelity((counts > 0).double(), counts.double() / k)
 
 
@@ -99,7 +99,7 @@ def prdc(samples: Tensor, real: Tensor | RealFeatures, k: int = 3) -> Prdc:
     covered = torch.zeros(len(real), dtype=torch.bool, device=real.features.device)
     counts = []
     for _, inside in within(samples, real.features, real.radii(k)):
-        counts.append(inside.sum(1))
+        counts.append(_count(inside))
         covered |= inside.any(0)
     held = torch.cat(counts).double()
     recalled = torch.cat([inside.any(1) for _, inside in within(real.features, samples, RealFeatures(samples).radii(k))])
@@ -120,3 +120,8 @@ def memorised_share(samples: Tensor, training: Tensor, held_out: Tensor) -> Tens
     count = min(len(training), len(held_out))
     to_training = nearest(samples, training[:count], 1).distances[:, 0]
     return to_training < nearest(samples, held_out[:count], 1).distances[:, 0]
+
+
+def _count(inside: Tensor) -> Tensor:
+    """Balls around each sample; of bytes, twice as fast as of booleans."""
+    return inside.view(torch.uint8).sum(1, dtype=torch.int32)

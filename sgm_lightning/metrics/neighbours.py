@@ -12,6 +12,8 @@ from sgm_lightning.errors import SGMError
 
 # Rows of a block such that it holds at most this many distances: 128 MB.
 _BLOCK = 32_000_000
+# Numbers in a block of float64 differences: 4 MB.
+_CACHE = 500_000
 # float32 products err by less than this share of the squared norms; closer decisions are taken in float64.
 _DOUBT = 1e-5
 
@@ -88,10 +90,10 @@ def within(queries: Tensor, reference: Tensor, radii: Tensor) -> Iterator[tuple[
     scale = (reference.double() - centre).square().sum(1)
     limit = radii.double().square()
     for start, block in squared_distances(queries, reference):
-        inside = block < limit.float()
         own = (queries[start : start + len(block)].double() - centre).square().sum(1)
         doubt = _DOUBT * (scale + own.max()).float()
-        close = ((block - limit.float()).abs() <= doubt).nonzero()
+        inside = block < limit.float() - doubt
+        close = (inside ^ (block < limit.float() + doubt)).nonzero()
         if len(close):
             row, column = close.T
             for part in torch.arange(len(close), device=block.device).split(200_000):
@@ -101,11 +103,11 @@ def within(queries: Tensor, reference: Tensor, radii: Tensor) -> Iterator[tuple[
 
 
 def _exact(queries: Tensor, reference: Tensor, candidates: Tensor) -> Tensor:
-    """Squared distances (n, c) in float64, a few rows at a time."""
-    rows = max(1, _BLOCK // (8 * candidates.shape[1] * reference.shape[1]))
+    """Squared distances (n, c) in float64, a few rows at a time: as many as the processor's cache holds."""
+    rows = max(1, _CACHE // (candidates.shape[1] * reference.shape[1]))
     return torch.cat(
         [
-            (query[:, None].double() - reference[candidate].double()).square().sum(2)
+            reference[candidate].double().sub_(query[:, None]).square_().sum(2)
             for query, candidate in zip(queries.split(rows), candidates.split(rows), strict=True)
         ]
     )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sgm_lightning.metrics.neighbours import Neighbours, check_features, nearest
 
-# Enough for the local outlier factor; metrics with smaller k read the first columns.
+# The local outlier factor's; metrics with smaller k read the first columns.
 _USUAL_K = 20
 
 
@@ -38,7 +38,7 @@ class RealFeatures(nn.Module):
         """The k nearest other real images of every real one."""
         known = self._neighbours
         if known is None or known.distances.shape[1] < k or known.distances.device != self.features.device:
-            self._neighbours = nearest(self.features, self.features, self._worth(k), exclude_self=True)
+            self._neighbours = nearest(self.features, self.features, k, exclude_self=True)
         found = self._neighbours
         assert found is not None
         return Neighbours(found.distances[:, :k], found.indices[:, :k])
@@ -49,8 +49,6 @@ class RealFeatures(nn.Module):
 
     def tail(self, share: float, k: int = 5) -> Tensor:
         """Indices of the `share` of the images that are farthest from the others (AvgkNN), ascending."""
-        rarity = self.neighbours(k).distances.mean(1)
+        usual = max(k, min(_USUAL_K, len(self) - 1))  # LOF asks for as many next
+        rarity = self.neighbours(usual).distances[:, :k].mean(1)
         return torch.sort(rarity.topk(max(1, round(share * len(rarity)))).indices).values
-
-    def _worth(self, k: int) -> int:
-        return k if len(self) <= _USUAL_K else max(k, _USUAL_K)
