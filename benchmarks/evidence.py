@@ -37,7 +37,6 @@ NUM_SAMPLES = 1000
 SETTINGS = {
     "scale_1": (1.0, 5),
     "scale_0.5": (0.5, 5),
-    "scale_0.35": (0.35, 5),
     "scale_1_interval_10": (1.0, 10),
 }
 CHECKPOINT = "checkpoints/fashion_mnist_28"
@@ -224,7 +223,7 @@ def tables(found: dict[str, Results]) -> dict[str, str]:
                     "" if key in REALISM else f"{p:.1g}",
                 ]
             )
-    made["paired"] = markdown(["setting", "measure", "guided − ancestral", "95 %", "s.e.", "p"], lines)
+    made["paired"] = markdown(["setting", "measure", "guided − ancestral", "95 %", "difference / s.e.", "p"], lines)
     return made
 
 

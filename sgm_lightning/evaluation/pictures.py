@@ -73,7 +73,7 @@ def save_scatter(path: Path, sets: Mapping[str, Results]) -> None:
             axes.scatter(x, y, s=9, color=colour, alpha=0.5, label=label, linewidths=0)
     axes.set_xlabel(_LABELS["nelbo"])
     axes.set_ylabel(_LABELS["minority_score"])
-    axes.legend(frameon=False)
+    figure.legend(loc="outside upper center", frameon=False)
     _save(figure, path)
 
 
