@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
@@ -359,7 +360,27 @@ def report() -> None:
     pictures = {name: (found[name], all_sets[name].read) for name in ("ancestral", title(first), real)}
     save_extremes(folder / "extremes_score.png", pictures, "minority_score")
     save_extremes(folder / "extremes_avg_knn.png", pictures, "imagenet/avg_knn")
+    save_curve(folder / "curve.png", found)
     fill(made)
+
+
+def save_curve(path: Path, found: dict[str, Results]) -> None:
+    """Rarity against realism in every space: AvgkNN over density, with standard errors."""
+    figure = Figure(figsize=(13, 4.6), dpi=100, layout="constrained")
+    handles = {}
+    for position, space in enumerate(("classifier", "random", "imagenet")):
+        axes = figure.add_subplot(1, 3, position + 1)
+        for number, (name, results) in enumerate(found.items()):
+            x, y = (results.values[f"{space}/{key}"] for key in ("density", "avg_knn"))
+            marker = "s" if name.startswith("real") else "o" if name.startswith("self") else "^"
+            handles[name] = axes.errorbar(
+                x.value, y.value, y.standard_error, x.standard_error, marker, color=f"C{number}", markersize=7, label=name
+            )
+        axes.set_xlabel(f"density, {space}: more real →")
+        axes.set_ylabel("AvgkNN: rarer →")
+        axes.set_xlim(0, 1.15)  # blur's density in the random space lies outside
+    figure.legend(handles=list(handles.values()), loc="outside upper center", ncols=4, frameon=False)
+    figure.savefig(path)
 
 
 def evaluations(scale: float, interval: int, steps: int = 100) -> float:

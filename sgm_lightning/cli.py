@@ -154,6 +154,7 @@ def main(args: list[str] | None = None) -> int:
 _BESIDE_THE_POINT = (
     "Your `IterableDataset` has `__len__`",
     "Couldn't infer the batch indices",
+    "LightningCLI.s args",
     ".*LeafSpec",
     "The `srun` command",
 )
