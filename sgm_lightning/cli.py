@@ -177,16 +177,13 @@ def _run(args: list[str]) -> None:
         save_config_callback=None,
         seed_everything_default=False,
         trainer_class=SamplingTrainer,
-        trainer_defaults={
-            "inference_mode": False,
-            "enable_checkpointing": False,
-            "enable_model_summary": False,
-            "callbacks": [SamplingProgress()],
-            "devices": 1,
-        },
+        trainer_defaults={**_TRAINER, "inference_mode": False, "callbacks": [SamplingProgress()]},
         args=args,
     )
 
+
+# Of `predict` and of `test`.
+_TRAINER: dict[str, Any] = {"enable_checkpointing": False, "enable_model_summary": False, "devices": 1}
 
 # Commands that are a function each.
 _PLAIN_COMMANDS: dict[str, Callable[..., None]] = {"convert": convert, "features": save_features}
@@ -208,12 +205,7 @@ def _evaluate(args: list[str]) -> None:
         EvaluatedImages,
         save_config_callback=None,
         seed_everything_default=False,
-        trainer_defaults={
-            "enable_checkpointing": False,
-            "enable_model_summary": False,
-            "logger": False,
-            "devices": 1,
-        },
+        trainer_defaults={**_TRAINER, "logger": False},
         args=args,
     )
 

@@ -91,6 +91,10 @@ def test_predict_ends_with_the_table(tmp_path, spaces, capsys):
     assert (run / "scores.csv").read_bytes() == scores
     assert (run / "measures" / "chunk-000002.npz").stat().st_mtime_ns == kept
 
+    # Asked for fewer than the run holds, all that it holds is compared.
+    assert predict(tmp_path, "run", with_evaluation(spaces), "--data.num_samples", "3") == 0
+    close(metrics(run), found)
+
     # Afterwards, by `test`: the same samples give the same numbers.
     assert run_test(tmp_path, spaces, "--data.images", str(run), "--output", str(tmp_path / "test")) == 0
     again = metrics(tmp_path / "test")["sets"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,9 +19,10 @@ from sgm_lightning.evaluation import Evaluation, Measure, Report, Space, load_sp
 from sgm_lightning.evaluation.output import write_evaluation
 from sgm_lightning.evaluation.pictures import Read
 from sgm_lightning.evaluation.report import score_columns
-from sgm_lightning.images import RunImages
+from sgm_lightning.run import RunDir
 from sgm_lightning.run.sidecar import Sidecars
 
+_IMAGES = {"samples": "images", "baseline": "baseline_images"}
 _SCORES = {"samples": "score", "baseline": "baseline_score"}
 
 
@@ -80,9 +82,11 @@ class Evaluate(pl.Callback):
         assert self._writer is not None
         run = self._writer.run
         evaluations: dict[str, Evaluation] = {}
-        for number in range(trainer.datamodule.num_chunks):  # type: ignore[attr-defined]
+        chunk_size = trainer.datamodule.chunk_size  # type: ignore[attr-defined]
+        num_samples = len(run.scores()["index"])  # of the run, which may have been drawn further than is asked for now
+        for number in range(-(-num_samples // chunk_size)):
             chunk = run.read_chunk(number)
-            keep = torch.from_numpy(chunk["index"] < trainer.datamodule.num_samples)  # type: ignore[attr-defined]
+            keep = torch.from_numpy(chunk["index"] < num_samples)
             index = torch.from_numpy(chunk["index"])[keep]
             for kind, rows in self._rows(trainer, pl_module, number, chunk).items():
                 evaluation = evaluations.setdefault(kind, Evaluation(self.spaces, False, self.kid_subset_size))
@@ -105,7 +109,7 @@ class Evaluate(pl.Callback):
             (plain, own) if "baseline" in results else None,
             {"model": self._model(pl_module), "spaces": {name: space.text for name, space in self.spaces.items()}},
         )
-        reads: dict[str, Read] = {titles[kind]: RunImages(str(run.path), kind).read for kind in results}  # type: ignore[arg-type]
+        reads = {titles[kind]: _reader(run, _IMAGES[kind], chunk_size) for kind in results}
         logger = trainer.logger
         write_evaluation(run.path, report, reads, logger.experiment if isinstance(logger, TensorBoardLogger) else None)
         print(f"Intervals, references: {run.path / 'metrics.json'}; pictures beside it.\n\n{report.table()}")
@@ -119,9 +123,7 @@ class Evaluate(pl.Callback):
         if flat is None:
             again = trainer.datamodule.chunk(number, pl_module.denoiser.num_classes)  # type: ignore[attr-defined]
             images = {
-                kind: torch.from_numpy(chunk[name]).permute(0, 3, 1, 2)
-                for kind, name in (("samples", "images"), ("baseline", "baseline_images"))
-                if name in chunk
+                kind: torch.from_numpy(chunk[name]).permute(0, 3, 1, 2) for kind, name in _IMAGES.items() if name in chunk
             }
             flat = self._measured(pl_module, again, images)
         found: dict[str, dict[str, Tensor]] = {}
@@ -152,3 +154,13 @@ class Evaluate(pl.Callback):
             "nelbo_steps": "all" if strata is None else f"2 of each of {strata} strata",
             "score_draws": pl_module.score_draws,
         }
+
+
+def _reader(run: RunDir, name: str, chunk_size: int) -> Read:
+    """Single images from their chunks: the pictures need few of a run that may not fit in memory."""
+
+    def read(indices: Sequence[int]) -> Tensor:
+        images = [run.read_chunk(index // chunk_size)[name][index % chunk_size] for index in indices]
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+    return read

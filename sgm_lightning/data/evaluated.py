@@ -39,9 +39,7 @@ class _Batches(IterableDataset[ImageBatch]):
         self.number, self.images, self.batch_size, self.rank, self.world = number, images, batch_size, rank, world
 
     def __iter__(self) -> Iterator[ImageBatch]:
-        count, size = len(self.images), self.batch_size
-        for start in range(self.rank * size, count, self.world * size):
-            index = torch.arange(start, min(start + size, count))
+        for index in torch.arange(self.rank, len(self.images), self.world).split(self.batch_size):
             labels, scores = self.images.labels, self.images.scores
             yield ImageBatch(
                 self.number,

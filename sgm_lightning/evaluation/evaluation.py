@@ -129,9 +129,9 @@ def _grouped() -> bool:
 
 def _space_metrics(space: LoadedSpace, kid_subset_size: int, options: dict[str, Any]) -> MetricCollection:
     real, features = space.real, space.real.features
-    metrics: dict[str, Any] = {"frechet": FrechetDistance(features, **options)}
+    metrics: dict[str, Any] = {"frechet": FrechetDistance(space.moments, **options)}
     if space.tail is not None:
-        metrics["frechet_tail"] = FrechetDistance(features[space.tail], **options)
+        metrics["frechet_tail"] = FrechetDistance(space.tail_moments, **options)
     groups = [[name] for name in metrics]
     if space.neighbours:
         rows: dict[str, Any] = {
@@ -143,7 +143,7 @@ def _space_metrics(space: LoadedSpace, kid_subset_size: int, options: dict[str, 
             "kid": KernelDistance(features, subset_size=kid_subset_size, **options),
         }
         if space.tail is not None:
-            rows["fidelity_tail"] = PrecisionRecall(features[space.tail], **options)
+            rows["fidelity_tail"] = PrecisionRecall(space.tail, **options)
         if space.training is not None and space.held_out is not None:
             rows["memorised"] = Memorised(space.training, space.held_out, **options)
         groups.append(list(rows))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 from sgm_lightning.evaluation.evaluation import Results, Value
 from sgm_lightning.evaluation.statistics import Estimate, mean_estimate
 from sgm_lightning.run.atomic import write_atomically
+from sgm_lightning.run.merge import write_columns
 
 # Rows of the table, in this order; the file holds all.
 _ROWS = {
@@ -122,13 +121,8 @@ def score_columns(results: Results, prefix: str = "") -> dict[str, np.ndarray]:
 
 def write_scores(path: Path, results: Results) -> None:
     """Write index and every per-sample value of one set as CSV."""
-    columns = score_columns(results)
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(["index", *columns])
-    for row, index in enumerate(results.index):
-        table.writerow([index, *(f"{values[row]:.7g}" for values in columns.values())])
-    write_atomically(path, lambda file: file.write(out.getvalue().encode()))
+    columns = {"index": results.index, **score_columns(results)}
+    write_atomically(path, lambda file: write_columns(file, columns))
 
 
 def _plain(values: dict[str, Value]) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from torch import Tensor
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features import FeatureExtractor, Reference
-from sgm_lightning.metrics import RealFeatures
+from sgm_lightning.metrics import RealFeatures, moments
+from sgm_lightning.metrics.frechet import Moments
 
 
 @dataclass
@@ -45,7 +47,8 @@ class LoadedSpace:
         real: The reference.
         text: What reports record of extractor, reference and tail.
         neighbours: Whether metrics of nearest neighbours are wanted.
-        tail: Rows of the reference that are its tail.
+        tail_from: The same real images in the space that their tail is chosen in.
+        tail_share: How much of them the tail is.
         training: (M, D) features of training images.
         held_out: (M', D) features of unseen ones.
     """
@@ -54,9 +57,26 @@ class LoadedSpace:
     real: RealFeatures
     text: dict[str, Any]
     neighbours: bool = True
-    tail: Tensor | None = None
+    tail_from: RealFeatures | None = None
+    tail_share: float = 0.1
     training: Tensor | None = None
     held_out: Tensor | None = None
+
+    @cached_property
+    def tail(self) -> Tensor | None:
+        """Features of the real images that are the tail; takes a search of neighbours, once."""
+        return None if self.tail_from is None else self.real.features[self.tail_from.tail(self.tail_share)]
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Of all real images."""
+        return moments(self.real.features)
+
+    @cached_property
+    def tail_moments(self) -> Moments:
+        """Of the tail."""
+        assert self.tail is not None
+        return moments(self.tail)
 
 
 def load_spaces(spaces: Mapping[str, Space]) -> dict[str, LoadedSpace]:
@@ -99,5 +119,6 @@ def _choose_tail(name: str, space: Space, loaded: dict[str, LoadedSpace]) -> Non
         )
     if not 0 < space.tail_share < 1:
         raise SGMError(f"tail_share must lie between 0 and 1, got {space.tail_share}; a tenth is usual.")
-    own.tail = other.real.tail(space.tail_share)
-    own.text["tail"] = {"chosen_in": space.tail_from, "by": "AvgkNN, k = 5", "num_samples": len(own.tail)}
+    own.tail_from, own.tail_share = other.real, space.tail_share
+    count = own.real.tail_size(space.tail_share)
+    own.text["tail"] = {"chosen_in": space.tail_from, "by": "AvgkNN, k = 5", "num_samples": count}

@@ -39,17 +39,17 @@ class Reference:
         Raises:
             SGMError: If the file was made by another extractor or of other images.
         """
-        file = self.file
+        file, made_by = self.file, extractor.fingerprint()
         if file is None:
             assert self.images is not None
-            key = f"{extractor.fingerprint()[:16]}-{self.images.fingerprint()[:16]}"
+            key = f"{made_by[:16]}-{self.images.fingerprint()[:16]}"
             file = cache_folder() / f"features-{key}.safetensors"
         if not file.is_file():
             if self.images is None:
                 raise SGMError(f"There are no reference features at {file}; name the `images` to take them of.")
             save_reference(file, self.images, extractor)
         found, text = _read(file)
-        if text["extractor"] != extractor.fingerprint():
+        if text["extractor"] != made_by:
             raise SGMError(
                 f"{file} holds features of {text['features']}, another extractor or other weights than "
                 f"{extractor.name}; remove it, or name another file."

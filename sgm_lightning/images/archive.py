@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import zipfile
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ import torch
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.images.base import ArrayImages
+from sgm_lightning.run.run_dir import RunDir
 
 
 def read_archive(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -75,6 +75,4 @@ class RunImages(NpzImages):
             raise SGMError(f"The run {folder} has no {which}.npz; draw it with `model.baseline: true`.")
         super().__init__(str(folder / f"{which}.npz"), limit, name or (folder.name if which == "samples" else which))
         column = "score" if which == "samples" else "baseline_score"
-        with open(folder / "scores.csv", newline="") as file:
-            values = [float(row[column]) for row in csv.DictReader(file)]
-        self._scores = torch.tensor(values[:limit])
+        self._scores = torch.from_numpy(RunDir(folder).scores()[column][:limit]).float()

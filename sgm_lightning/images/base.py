@@ -21,6 +21,7 @@ class Images(ABC):
     """
 
     name: str
+    _digest: str | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -52,11 +53,13 @@ class Images(ABC):
             yield indices, self.read(indices)
 
     def fingerprint(self) -> str:
-        """SHA-256 of all pixels, in order."""
-        digest = hashlib.sha256(repr(self.shape).encode())
-        for _, images in self.batches(1024):
-            digest.update(images.numpy().tobytes())
-        return digest.hexdigest()
+        """SHA-256 of all pixels, in order; they are read once."""
+        if self._digest is None:
+            digest = hashlib.sha256(repr(self.shape).encode())
+            for _, images in self.batches(1024):
+                digest.update(images.numpy().tobytes())
+            self._digest = digest.hexdigest()
+        return self._digest
 
 
 class ArrayImages(Images):

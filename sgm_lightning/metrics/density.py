@@ -88,20 +88,14 @@ class PerSampleFidelity(NamedTuple):
 
 def fidelity(samples: Tensor, real: Tensor | RealFeatures, k: int = 3) -> PerSampleFidelity:
     """Whether each sample lies in a real ball, and how many hold it, over k."""
-    real = RealFeatures.of(real)
-    counts = torch.cat([_count(inside) for _, inside in within(samples, real.features, real.radii(k))])
-    return PerSampleFidelity((counts > 0).double(), counts.double() / k)
+    held, _ = _held(samples, RealFeatures.of(real), k)
+    return PerSampleFidelity((held > 0).double(), held / k)
 
 
 def prdc(samples: Tensor, real: Tensor | RealFeatures, k: int = 3) -> Prdc:
     """Precision, recall, density and coverage."""
     real = RealFeatures.of(real)
-    covered = torch.zeros(len(real), dtype=torch.bool, device=real.features.device)
-    counts = []
-    for _, inside in within(samples, real.features, real.radii(k)):
-        counts.append(_count(inside))
-        covered |= inside.any(0)
-    held = torch.cat(counts).double()
+    held, covered = _held(samples, real, k)
     recalled = torch.cat([inside.any(1) for _, inside in within(real.features, samples, RealFeatures(samples).radii(k))])
     return Prdc(
         precision=float((held > 0).double().mean()),
@@ -122,6 +116,11 @@ def memorised_share(samples: Tensor, training: Tensor, held_out: Tensor) -> Tens
     return to_training < nearest(samples, held_out[:count], 1).distances[:, 0]
 
 
-def _count(inside: Tensor) -> Tensor:
-    """Balls around each sample; of bytes, twice as fast as of booleans."""
-    return inside.view(torch.uint8).sum(1, dtype=torch.int32)
+def _held(samples: Tensor, real: RealFeatures, k: int) -> tuple[Tensor, Tensor]:
+    """How many real balls hold each sample, (N,) float64, and which balls hold some sample, (M,) bool."""
+    covered = torch.zeros(len(real), dtype=torch.bool, device=real.features.device)
+    counts = []
+    for _, inside in within(samples, real.features, real.radii(k)):
+        counts.append(inside.view(torch.uint8).sum(1, dtype=torch.int32))  # twice as fast as a sum of booleans
+        covered |= inside.any(0)
+    return torch.cat(counts).double(), covered

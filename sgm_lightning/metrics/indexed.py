@@ -26,11 +26,6 @@ class PerSample:
     index: Tensor
     values: Tensor
 
-    @property
-    def standard_error(self) -> Tensor:
-        """Of the mean of the values."""
-        return self.values.std() / len(self.values) ** 0.5
-
 
 class IndexedMetric(Metric, ABC):
     """Keeps a row for every sample index; a sample that comes twice, as padding or after a restart, counts once.

@@ -51,4 +51,8 @@ class RealFeatures(nn.Module):
         """Indices of the `share` of the images that are farthest from the others (AvgkNN), ascending."""
         usual = max(k, min(_USUAL_K, len(self) - 1))  # LOF asks for as many next
         rarity = self.neighbours(usual).distances[:, :k].mean(1)
-        return torch.sort(rarity.topk(max(1, round(share * len(rarity)))).indices).values
+        return torch.sort(rarity.topk(self.tail_size(share)).indices).values
+
+    def tail_size(self, share: float) -> int:
+        """How many images the tail has."""
+        return max(1, round(share * len(self)))

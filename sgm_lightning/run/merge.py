@@ -41,7 +41,7 @@ def merge(folder: Path, num_samples: int, chunks: Chunks) -> list[str]:
 
             write_atomically(folder / name, write)
             names.append(name)
-    write_atomically(folder / "scores.csv", lambda file: _write_scores(file, columns))
+    write_atomically(folder / "scores.csv", lambda file: write_columns(file, columns))
     return [*names, "scores.csv"]
 
 
@@ -74,7 +74,8 @@ def _member(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple[i
     return out
 
 
-def _write_scores(file: IO[bytes], columns: Mapping[str, np.ndarray]) -> None:
+def write_columns(file: IO[bytes], columns: Mapping[str, np.ndarray]) -> None:
+    """Write per-sample columns as CSV."""
     file.write((",".join(columns) + "\n").encode())
     for row in zip(*columns.values(), strict=True):
         texts = (f"{value:.7g}" if isinstance(value, np.floating) else str(value) for value in row)

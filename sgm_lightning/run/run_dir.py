@@ -180,14 +180,12 @@ class RunDir:
 
     def scores(self) -> dict[str, np.ndarray]:
         """The columns of `scores.csv`."""
-        with open(self.path / "scores.csv", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = self._score_rows()
         return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
 
     def add_scores(self, columns: Mapping[str, np.ndarray]) -> None:
         """Add columns to `scores.csv`, or replace those of the same name; rows are in order of the samples."""
-        with open(self.path / "scores.csv", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = self._score_rows()
         for name, values in columns.items():
             for row, value in zip(rows, values, strict=True):
                 row[name] = f"{value:.7g}"
@@ -196,6 +194,10 @@ class RunDir:
         record = json.loads((self.path / "merged.json").read_text())
         record["bytes"]["scores.csv"] = len(text.encode())
         write_atomically(self.path / "merged.json", lambda file: file.write(json.dumps(record).encode()))
+
+    def _score_rows(self) -> list[dict[str, str]]:
+        with open(self.path / "scores.csv", newline="") as file:
+            return list(csv.DictReader(file))
 
 
 def _cannot_read(path: Path, error: OSError) -> SGMError:
