@@ -1,4 +1,4 @@
-"""The command line: `sgm-lightning predict | test | features | convert`."""
+"""The command line: `sgm-lightning fit | predict | test | features | convert`."""
 
 from __future__ import annotations
 
@@ -13,25 +13,29 @@ from typing import Any
 from jsonargparse import ArgumentParser, set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 import sgm_lightning.backbones
 import sgm_lightning.features
 import sgm_lightning.guidance
 import sgm_lightning.images
-import sgm_lightning.samplers  # noqa: F401  short class names in YAML come from what is imported
-from sgm_lightning.callbacks import Evaluate, RunWriter, SamplingProgress
+import sgm_lightning.samplers
+import sgm_lightning.sources
+import sgm_lightning.training  # noqa: F401  short class names in YAML come from what is imported
+from sgm_lightning.callbacks import Evaluate, RunWriter, SampleGrid, SamplingProgress, TrainingRun, WeightAverage
 from sgm_lightning.callbacks.report import ReportWriter
 from sgm_lightning.convert import convert
-from sgm_lightning.data import EvaluatedImages, SampleIndices
+from sgm_lightning.data import EvaluatedImages, SampleIndices, TrainingData
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.command import save_features
-from sgm_lightning.modules import EvaluationModule, SamplingModule
+from sgm_lightning.modules import EvaluationModule, SamplingModule, TrainingModule
 from sgm_lightning.signals import EXIT_RESUMABLE, Interrupted, stop_signals
-from sgm_lightning.trainer import SamplingTrainer
+from sgm_lightning.trainer import RunTrainer
 
 _USAGE = """usage: sgm-lightning COMMAND --help
 
+  fit       train or fine-tune a model:       sgm-lightning fit --config FILE.yaml --run_dir DIR
   predict   draw samples into a run folder:   sgm-lightning predict --config FILE.yaml --run_dir DIR
   test      measure images that exist:        sgm-lightning test --config FILE.yaml --data.images PATH
   features  keep features of real images:     sgm-lightning features --config FILE.yaml --output FILE
@@ -63,11 +67,7 @@ class SamplingCLI(LightningCLI):
     def before_predict(self) -> None:
         """Tell the writer the settings that determine a sample, and the whole configuration."""
         config = self.config[self.subcommand]
-        if found := sorted(Path(config["run_dir"]).glob("hpc_ckpt_*")):
-            raise SGMError(
-                f"run_dir {config['run_dir']} must hold no training checkpoint of Slurm, which Lightning would load in "
-                f"place of the weights, got {found[0].name}; choose another run_dir."
-            )
+        _refuse_slurm_checkpoints(config["run_dir"])
         plain = _plain(config)
         # Weights and inputs count by their bytes, not by where they are; N, seed and chunk size have keys of their own.
         settings = {
@@ -82,6 +82,46 @@ class SamplingCLI(LightningCLI):
                 callback.config_text = self._parser(self.subcommand).dump(config, skip_none=False)
         # What is compared must be written first.
         self.trainer.callbacks.sort(key=lambda callback: isinstance(callback, Evaluate))
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI with a run folder that is resumed."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--run_dir", type=str, default="runs/default", help="Folder of the run; the same again resumes.")
+        parser.add_lightning_class_args(WeightAverage, "average")
+        parser.add_lightning_class_args(SampleGrid, "grid")
+        parser.add_lightning_class_args(TrainingRun, "writer")
+        parser.link_arguments("run_dir", "writer.run_dir")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self.config_init[self.subcommand]
+        if config["trainer"]["logger"] in (None, True):
+            kwargs["logger"] = TensorBoardLogger(config["run_dir"], name="", version="tensorboard")
+        kwargs["default_root_dir"] = config["run_dir"]
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Resume what the run folder holds."""
+        config = self.config[self.subcommand]
+        _refuse_slurm_checkpoints(config["run_dir"])
+        for callback in self.trainer.callbacks:
+            if isinstance(callback, TrainingRun):
+                callback.config_text = self._parser(self.subcommand).dump(config, skip_none=False)
+                if self.config_init[self.subcommand]["ckpt_path"] is None and callback.last.is_file():
+                    self.config_init[self.subcommand]["ckpt_path"] = str(callback.last)
+
+
+def _refuse_slurm_checkpoints(run_dir: str) -> None:
+    if found := sorted(Path(run_dir).glob("hpc_ckpt_*")):
+        raise SGMError(
+            f"run_dir {run_dir} must hold no training checkpoint of Slurm, which Lightning would load in place of the "
+            f"weights, got {found[0].name}; choose another run_dir."
+        )
 
 
 class EvaluationCLI(LightningCLI):
@@ -137,7 +177,7 @@ def main(args: list[str] | None = None) -> int:
     except Interrupted as stop:
         if rank_zero_only.rank == 0:
             print(
-                f"interrupted ({stop}): chunks in flight were dropped, finished ones are safe; the same command resumes.",
+                f"interrupted ({stop}): what is finished is safe; the same command resumes.",
                 file=sys.stderr,
             )
         return EXIT_RESUMABLE
@@ -170,19 +210,22 @@ def _run(args: list[str]) -> None:
     if args[0] == "test":
         _evaluate(args)
         return
+    if args[0] == "fit":
+        _fit(args)
+        return
     SamplingCLI(
         SamplingModule,
         SampleIndices,
         subclass_mode_data=True,
         save_config_callback=None,
         seed_everything_default=False,
-        trainer_class=SamplingTrainer,
+        trainer_class=RunTrainer,
         trainer_defaults={**_TRAINER, "inference_mode": False, "callbacks": [SamplingProgress()]},
         args=args,
     )
 
 
-# Of `predict` and of `test`.
+# Of `fit`, `predict` and `test`.
 _TRAINER: dict[str, Any] = {"enable_checkpointing": False, "enable_model_summary": False, "devices": 1}
 
 # Commands that are a function each.
@@ -197,6 +240,30 @@ def _call(function: Callable[..., None], args: list[str]) -> None:
     init = parser.instantiate_classes(parser.parse_args(args[1:])).as_dict()
     init.pop("config", None)
     function(**init)
+
+
+def _fit(args: list[str]) -> None:
+    TrainingCLI(
+        TrainingModule,
+        TrainingData,
+        subclass_mode_data=True,
+        save_config_callback=None,
+        seed_everything_default=False,
+        trainer_class=RunTrainer,
+        trainer_defaults={
+            **_TRAINER,
+            "enable_checkpointing": True,  # by the writer
+            "max_steps": 10_000,
+            "max_epochs": -1,  # the steps count
+            "gradient_clip_val": 1.0,
+            "val_check_interval": 500,
+            "check_val_every_n_epoch": None,
+            "num_sanity_val_steps": 0,
+            "use_distributed_sampler": False,  # the data know their processes
+            "log_every_n_steps": 20,
+        },
+        args=args,
+    )
 
 
 def _evaluate(args: list[str]) -> None:

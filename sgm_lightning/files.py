@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -29,6 +30,22 @@ def load_tensors(path: str | Path, hint: str = "check the path") -> dict[str, Te
     Raises:
         SGMError: If the file is missing, truncated, or holds anything but tensors.
     """
+    content = load_content(path, hint)
+    if not all(isinstance(value, Tensor) for value in content.values()):
+        raise SGMError(f"{path} holds no state dict (a mapping from names to tensors); export one from the model.")
+    return content
+
+
+def load_content(path: str | Path, hint: str = "check the path") -> dict[str, Any]:
+    """What a `.safetensors` or a torch file holds: tensors and plain types, by name, on the CPU.
+
+    Args:
+        path: The file.
+        hint: Remedy that the error names when the file is missing.
+
+    Raises:
+        SGMError: If the file is missing, truncated, or holds Python objects.
+    """
     path = Path(path)
     require_file(path, hint)
     try:
@@ -43,7 +60,7 @@ def load_tensors(path: str | Path, hint: str = "check the path") -> dict[str, Te
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).split("\n")[0][:120]
         raise SGMError(f"{path} cannot be read as weights ({reason}); it may be truncated, fetch it again.") from None
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict):
         raise SGMError(f"{path} holds no state dict (a mapping from names to tensors); export one from the model.")
     return content
 

@@ -20,6 +20,10 @@ class Stream(IntEnum):
     SCORE = 3
     LABEL = 4
     ELBO = 5
+    TRAINING = 6
+    VALIDATION = 7
+    ORDER = 8
+    SPLIT = 9
 
 
 def generator(seed: int, index: int, stream: Stream, *key: int) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""Lightning's Trainer for sampling."""
+"""Lightning's Trainer for runs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from lightning.pytorch import Trainer
 from sgm_lightning.signals import Interrupted, stop_signals
 
 
-class SamplingTrainer(Trainer):
-    """Lightning's Trainer, whose `predict` keeps nothing in memory (the run folder holds the samples) and ends as one.
+class RunTrainer(Trainer):
+    """Lightning's Trainer, whose processes end as one, and whose `predict` keeps nothing in memory (the run folder does).
 
     The processes that Lightning itself launches end with the first one, and an interrupted one takes the first along:
     otherwise Lightning would kill the first without a word, or leave the others running.
@@ -30,6 +30,18 @@ class SamplingTrainer(Trainer):
             return_predictions: Whether to return the samples, too.
             **kwargs: As in `Trainer.predict`.
         """
+        return self._as_one(lambda: super(RunTrainer, self).predict(*args, return_predictions=return_predictions, **kwargs))
+
+    def fit(self, *args: Any, **kwargs: Any) -> None:
+        """Train.
+
+        Args:
+            *args: As in `Trainer.fit`.
+            **kwargs: As in `Trainer.fit`.
+        """
+        self._as_one(lambda: super(RunTrainer, self).fit(*args, **kwargs))
+
+    def _as_one(self, work: Callable[[], Any]) -> Any:
         environment = self._accelerator_connector.cluster_environment
         if isinstance(environment, SLURMEnvironment):
             environment.auto_requeue = False  # it would write and later load a training checkpoint
@@ -39,7 +51,7 @@ class SamplingTrainer(Trainer):
             _when_gone(parent, lambda: stop_signals.stop("end of the launching process"))
         stop_signals.on_signal = self._pass_on
         try:
-            return super().predict(*args, return_predictions=return_predictions, **kwargs)
+            return work()
         except BaseException as error:
             self._pass_on()
             if isinstance(error, Interrupted) and launched and os.getppid() == parent:

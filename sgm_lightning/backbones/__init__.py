@@ -4,5 +4,16 @@ from sgm_lightning.backbones.adm import ADMCheckpoint
 from sgm_lightning.backbones.adm_flags import ADMFlags
 from sgm_lightning.backbones.base import Backbone, Checkpoint
 from sgm_lightning.backbones.hub import DiffusersCheckpoint, save_diffusers
+from sgm_lightning.backbones.new import NewNetwork
+from sgm_lightning.backbones.trained import TrainedCheckpoint
 
-__all__ = ["ADMCheckpoint", "ADMFlags", "Backbone", "Checkpoint", "DiffusersCheckpoint", "save_diffusers"]
+__all__ = [
+    "ADMCheckpoint",
+    "ADMFlags",
+    "Backbone",
+    "Checkpoint",
+    "DiffusersCheckpoint",
+    "NewNetwork",
+    "TrainedCheckpoint",
+    "save_diffusers",
+]

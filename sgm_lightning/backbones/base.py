@@ -42,16 +42,29 @@ class Backbone:
         """Whether the network takes a low-resolution image beside x_t."""
         return self.network.config.in_channels == 2 * self.image_shape[0]
 
-    def denoiser(self, spacing: str | int | None = None) -> Denoiser:
-        """The network on a respaced chain (see `spaced_steps`); weights are shared and frozen."""
+    @property
+    def null_class(self) -> int | None:
+        """The class that stands for "any" in a network trained with label dropout."""
+        config = self.network.config
+        return config.num_class_embeds - 1 if config.get("null_class") else None
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes, the null class not counted; None for an unconditional network."""
+        count: int | None = self.network.config.num_class_embeds
+        return count if count is None or self.null_class is None else count - 1
+
+    def denoiser(self, spacing: str | int | None = None, frozen: bool = True) -> Denoiser:
+        """The network on a respaced chain (see `spaced_steps`); weights are shared, and frozen or not."""
         return Denoiser(
             self.network,
             DiffusionProcess(self.betas, spacing),
             self.prediction,
             self.variance,
             self.image_shape,
-            self.network.config.num_class_embeds,
+            self.num_classes,
             self.upsampler,
+            frozen,
         )
 
 

@@ -1,4 +1,4 @@
-"""`diffusers.UNet2DModel` with the three facts about ADM networks that its own configuration does not keep."""
+"""`diffusers.UNet2DModel` with facts about a network that its own configuration does not keep."""
 
 from __future__ import annotations
 
@@ -10,22 +10,32 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor
 
+OURS: dict[str, Any] = {"num_heads": None, "time_width": None, "timestep_scale": 1.0, "null_class": False}
+
 
 class ADMUNet2DModel(UNet2DModel):
-    """A `UNet2DModel` whose head count, time width and time scale survive saving and loading.
+    """A `UNet2DModel` whose head count, time width, time scale and null class survive saving and loading.
 
     Args:
         num_heads: The same number of attention heads on every level (improved-diffusion and ADM's `num_heads`).
         time_width: Width of the sinusoidal embedding where it differs from the first level's (ADM-512).
         timestep_scale: Factor on the train step (`rescale_timesteps` of a chain that is not 1000 long).
+        null_class: Whether the last class stands for "any" (label dropout).
         **config: Arguments of `UNet2DModel`.
     """
 
     def __init__(
-        self, num_heads: int | None = None, time_width: int | None = None, timestep_scale: float = 1.0, **config: Any
+        self,
+        num_heads: int | None = None,
+        time_width: int | None = None,
+        timestep_scale: float = 1.0,
+        null_class: bool = False,
+        **config: Any,
     ) -> None:
         super().__init__(**config)
-        self.register_to_config(num_heads=num_heads, time_width=time_width, timestep_scale=timestep_scale)
+        self.register_to_config(
+            num_heads=num_heads, time_width=time_width, timestep_scale=timestep_scale, null_class=null_class
+        )
         if num_heads is not None:
             for module in self.modules():
                 if isinstance(module, Attention):
@@ -44,9 +54,6 @@ class ADMUNet2DModel(UNet2DModel):
     __init__.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             *list(inspect.signature(UNet2DModel.__init__).parameters.values()),
-            *[
-                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-                for name, default in (("num_heads", None), ("time_width", None), ("timestep_scale", 1.0))
-            ],
+            *[inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in OURS.items()],
         ]
     )

@@ -2,5 +2,14 @@
 
 from sgm_lightning.data.chunks import Chunk, LowResolution, SampleIndices
 from sgm_lightning.data.evaluated import EvaluatedImages
+from sgm_lightning.data.training import FolderData, TrainingBatch, TrainingData
 
-__all__ = ["Chunk", "EvaluatedImages", "LowResolution", "SampleIndices"]
+__all__ = [
+    "Chunk",
+    "EvaluatedImages",
+    "FolderData",
+    "LowResolution",
+    "SampleIndices",
+    "TrainingBatch",
+    "TrainingData",
+]

@@ -55,6 +55,7 @@ class Denoiser(nn.Module):
         image_shape: (C, H, W) of a sample.
         num_classes: Number of classes, or None for an unconditional network.
         upsampler: Whether the network takes a low-resolution image beside x_t.
+        frozen: Whether the weights get no gradient, and dropout is off; false in training.
     """
 
     autocast_dtype: torch.dtype | None = None
@@ -68,9 +69,10 @@ class Denoiser(nn.Module):
         image_shape: tuple[int, int, int] = (3, 64, 64),
         num_classes: int | None = None,
         upsampler: bool = False,
+        frozen: bool = True,
     ) -> None:
         super().__init__()
-        self.network = network.eval().requires_grad_(False)
+        self.network = network.eval().requires_grad_(False) if frozen else network
         self.process = process
         self.prediction = prediction
         self.variance = variance
@@ -78,14 +80,22 @@ class Denoiser(nn.Module):
         self.num_classes = num_classes
         self.upsampler = upsampler
 
-    def forward(self, x_t: Tensor, index: int, condition: Condition | None = None) -> Denoised:
-        """Denoise (B, C, H, W) float32 `x_t` at respaced `index`."""
-        condition = condition or Condition()
-        output = self._network(x_t, index, condition)
+    def forward(self, x_t: Tensor, index: int | Tensor, condition: Condition | None = None) -> Denoised:
+        """Denoise (B, C, H, W) float32 `x_t` at respaced `index`, one for all or (B,) int64."""
+        return self.denoised(x_t, index, *self.predict(x_t, index, condition))
+
+    def predict(self, x_t: Tensor, index: int | Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor | None]:
+        """The network's prediction and, if it learns the variance, where in [0, 1] its logarithm lies between the bounds."""
+        output = self._network(x_t, index, condition or Condition())
+        if self.variance != "learned_range":
+            return output, None
+        output, fraction = output.chunk(2, dim=1)
+        return output, (fraction + 1) / 2
+
+    def denoised(self, x_t: Tensor, index: int | Tensor, output: Tensor, fraction: Tensor | None) -> Denoised:
+        """What a prediction means for the reverse step."""
         variance, log_variance = self._fixed_variance(index)
-        if self.variance == "learned_range":
-            output, fraction = output.chunk(2, dim=1)
-            fraction = (fraction + 1) / 2
+        if fraction is not None:
             log_variance = fraction * self.process.at("log_betas", index) + (1 - fraction) * log_variance
             variance = log_variance.exp()
         if self.prediction == "epsilon":
@@ -105,7 +115,7 @@ class Denoiser(nn.Module):
         if self.upsampler and condition.low_res is None:
             raise SGMError("The model enlarges images; give the low-resolution ones (`low_res`).")
 
-    def _network(self, x_t: Tensor, index: int, condition: Condition) -> Tensor:
+    def _network(self, x_t: Tensor, index: int | Tensor, condition: Condition) -> Tensor:
         # One entry per sample: a 0-d step would be broadcast inside the network anyway.
         step = self.process.train_steps[index].expand(x_t.shape[0])
         x = x_t
@@ -119,6 +129,6 @@ class Denoiser(nn.Module):
         sample: Tensor = getattr(output, "sample", output)
         return sample.float()
 
-    def _fixed_variance(self, index: int) -> tuple[Tensor, Tensor]:
+    def _fixed_variance(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
         kind = "large" if self.variance == "fixed_large" else "posterior"
         return self.process.at(f"{kind}_variance", index), self.process.at(f"{kind}_log_variance", index)

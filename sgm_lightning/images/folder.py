@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.images.base import Images
-
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+from sgm_lightning.images.decode import image_files, read_pixels
 
 
 class ImageFolder(Images):
@@ -27,11 +25,7 @@ class ImageFolder(Images):
 
     def __init__(self, path: str, limit: int | None = None, name: str | None = None) -> None:
         root = Path(path)
-        if not root.is_dir():
-            raise SGMError(f"There is no folder {root}; check the path.")
-        self.files = sorted(file for file in root.rglob("*") if file.suffix.lower() in _SUFFIXES)[:limit]
-        if not self.files:
-            raise SGMError(f"The folder {root} holds no images ({', '.join(sorted(_SUFFIXES))}); check the path.")
+        self.files = image_files(root)[:limit]
         self.name = name or root.name
         classes = [file.relative_to(root).parts[0] if file.parent != root else "" for file in self.files]
         self.classes = sorted(set(classes))
@@ -59,12 +53,10 @@ class ImageFolder(Images):
 
     @staticmethod
     def _read(path: Path) -> Tensor:
-        try:
-            with Image.open(path) as image:
-                pixels = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise SGMError(f"{path} cannot be read as an image ({error}); remove or replace it.") from None
-        return torch.from_numpy(pixels[..., None] if pixels.ndim == 2 else pixels).permute(2, 0, 1)
+        pixels = read_pixels(path)
+        if pixels.dtype == np.uint16:  # samples and metrics are of 8 bits
+            pixels = (pixels >> 8).astype(np.uint8)
+        return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def _size(shape: Sequence[int]) -> str:

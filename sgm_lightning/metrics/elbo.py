@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sgm_lightning.diffusion import Condition, Denoiser, DiffusionProcess
+from sgm_lightning.diffusion.bound import bits_per_dimension, decoder_nll, divergence
 from sgm_lightning.errors import SGMError
 from sgm_lightning.metrics.minority_score import from_uint8
 from sgm_lightning.rng import NormalStream, Stream
@@ -75,22 +75,17 @@ def bound_term(
     eps_error = _mean((noise - process.eps_from_x0(x_s, index, x0_hat)).square())
     log_variance = denoised.log_variance.expand_as(x_0)
     if index == 0:
-        mean = process.posterior_mean(x0_hat, x_s, index)
-        nll = -_log_likelihood_of_levels(x_0, mean, 0.5 * log_variance)
-        return BoundTerm(_bits(nll), torch.zeros_like(x0_error), x0_error, eps_error)
-    # The posterior mean is linear in x_0, so the means' squared distance is coefficient² · (x_0 − x0_hat)².
-    coefficient = process.at("posterior_coef_x0", index)
-    score = 0.5 * coefficient.square() * (x_0 - x0_hat).square() * (-log_variance).exp()
-    log_ratio = process.at("posterior_log_variance", index) - log_variance
-    bracket = 0.5 * (log_ratio.exp() - 1 - log_ratio)
-    return BoundTerm(_bits(score + bracket), _bits(score), x0_error, eps_error)
+        nll = decoder_nll(process, x_0, x_s, index, x0_hat, log_variance)
+        return BoundTerm(bits_per_dimension(nll), torch.zeros_like(x0_error), x0_error, eps_error)
+    score, bracket = divergence(process, x_0, index, x0_hat, log_variance)
+    return BoundTerm(bits_per_dimension(score + bracket), bits_per_dimension(score), x0_error, eps_error)
 
 
 def prior_term(process: DiffusionProcess, x_0: Tensor) -> Tensor:
     """KL(q(x_T | x_0) ‖ N(0, I)) in bits per dimension, (B,)."""
     # In float64: at the end of a chain the terms cancel to some 1e-9.
     alpha = process.at("alphas_cumprod", process.num_steps - 1).double()
-    return _bits(0.5 * (alpha * (x_0.double().square() - 1) - torch.log1p(-alpha))).float()
+    return bits_per_dimension(0.5 * (alpha * (x_0.double().square() - 1) - torch.log1p(-alpha))).float()
 
 
 class NELBO(NamedTuple):
@@ -174,25 +169,5 @@ def _strata(num_steps: int, num_strata: int | None, seed: int) -> list[tuple[int
     ]
 
 
-def _log_likelihood_of_levels(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """Log of a Gaussian's mass in the level of x, levels being 2/255 wide and the outer two open.
-
-    The normal distribution function is ADM's approximation by tanh, which its published bounds contain.
-    """
-    inverse = (-log_scale).exp()
-
-    def cdf(z: Tensor) -> Tensor:
-        return 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
-
-    above = cdf(inverse * (x - mean + 1 / 255))
-    below = cdf(inverse * (x - mean - 1 / 255))
-    mass = torch.where(x < -0.999, above, torch.where(x > 0.999, 1 - below, above - below))
-    return mass.clamp(min=1e-12).log()
-
-
 def _mean(values: Tensor) -> Tensor:
     return values.flatten(1).mean(1)
-
-
-def _bits(nats: Tensor) -> Tensor:
-    return _mean(nats) / math.log(2)

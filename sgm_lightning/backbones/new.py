@@ -1,0 +1,33 @@
+"""Networks that have not been trained yet."""
+
+from __future__ import annotations
+
+import torch
+
+from sgm_lightning.backbones.adm import backbone_from_flags
+from sgm_lightning.backbones.adm_flags import ADMFlags, unet_from_flags
+from sgm_lightning.backbones.base import Backbone, Checkpoint
+from sgm_lightning.diffusion.denoiser import Prediction
+
+
+class NewNetwork(Checkpoint):
+    """Random weights, to train from nothing; the last layer starts at zero, as in ADM.
+
+    Args:
+        flags: Architecture and process.
+        prediction: What the network is to predict; default noise, or x_0 with `flags.predict_xstart`.
+        seed: Of the weights.
+    """
+
+    def __init__(self, flags: ADMFlags, prediction: Prediction | None = None, seed: int = 0) -> None:
+        self.flags, self.prediction, self.seed = flags, prediction, seed
+
+    def load(self) -> Backbone:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = unet_from_flags(self.flags)
+        torch.nn.init.zeros_(network.conv_out.weight)
+        torch.nn.init.zeros_(network.conv_out.bias)
+        backbone = backbone_from_flags(network, self.flags)
+        backbone.prediction = self.prediction or backbone.prediction
+        return backbone

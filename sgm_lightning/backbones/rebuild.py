@@ -1,0 +1,96 @@
+"""A network as plain data, and networks that differ from another in their configuration."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+
+from sgm_lightning.backbones.base import Backbone
+from sgm_lightning.backbones.unet import OURS, ADMUNet2DModel
+from sgm_lightning.errors import SGMError
+
+
+def describe(backbone: Backbone) -> dict[str, Any]:
+    """All but the weights, as what JSON holds."""
+    config = {key: value for key, value in dict(backbone.network.config).items() if not key.startswith("_")}
+    return {
+        "network": json.loads(json.dumps(config)),
+        "betas": backbone.betas.tolist(),
+        "prediction": backbone.prediction,
+        "variance": backbone.variance,
+        "schedule": backbone.schedule,
+    }
+
+
+def from_description(text: dict[str, Any]) -> Backbone:
+    """The (random) network and its process. Inverse of `describe`."""
+    return Backbone(
+        network=_unet(text["network"]),
+        betas=torch.tensor(text["betas"], dtype=torch.float64),
+        prediction=text["prediction"],
+        variance=text["variance"],
+        schedule=text["schedule"],
+    )
+
+
+def with_classes(backbone: Backbone, num_classes: int, null_class: bool) -> Backbone:
+    """The same function, conditional: class embeddings are added, and start at zero.
+
+    Args:
+        backbone: An unconditional network, or one of as many classes.
+        num_classes: Classes, at least 2.
+        null_class: Whether there is one more that stands for "any".
+
+    Raises:
+        SGMError: If the network has another number of classes.
+    """
+    if num_classes < 2:
+        raise SGMError(f"num_classes must be at least 2, got {num_classes}; null leaves the model as it is.")
+    if backbone.num_classes not in (None, num_classes):
+        raise SGMError(
+            f"The model is conditional on {backbone.num_classes} classes, got num_classes {num_classes}; leave it out."
+        )
+    if backbone.num_classes is not None and (backbone.null_class is not None) >= null_class:
+        return backbone
+    weights = backbone.network.state_dict()
+    name = "class_embedding.weight"
+    network = _changed(backbone.network, num_class_embeds=num_classes + null_class, null_class=null_class)
+    old, new = weights.get(name), torch.zeros_like(network.state_dict()[name])
+    if old is not None:
+        new[: len(old)] = old
+        new[len(old) :] = old.mean(0)
+    network.load_state_dict({**weights, name: new})
+    return Backbone(network, backbone.betas, backbone.prediction, backbone.variance, backbone.schedule)
+
+
+def without_classes(backbone: Backbone) -> Backbone:
+    """The unconditional network inside one that was trained with label dropout.
+
+    The null class's embedding is added to the time embedding, so it becomes part of that one's bias.
+
+    Raises:
+        SGMError: If there is no null class.
+    """
+    if backbone.null_class is None:
+        raise SGMError("Only a model trained with label dropout holds an unconditional one; set `model.label_dropout`.")
+    weights = dict(backbone.network.state_dict())
+    embedding = weights.pop("class_embedding.weight")
+    name = "time_embedding.linear_2.bias"
+    weights[name] = weights[name] + embedding[backbone.null_class]
+    network = _changed(backbone.network, num_class_embeds=None, null_class=False)
+    network.load_state_dict(weights)
+    return Backbone(network, backbone.betas, backbone.prediction, backbone.variance, backbone.schedule)
+
+
+def _changed(network: UNet2DModel, **changes: Any) -> UNet2DModel:
+    return _unet({**{key: value for key, value in dict(network.config).items() if not key.startswith("_")}, **changes})
+
+
+def _unet(config: dict[str, Any]) -> UNet2DModel:
+    """diffusers' own class where it can say all."""
+    ours = {key: config.get(key, default) for key, default in OURS.items()}
+    rest = {key: value for key, value in config.items() if key not in OURS}
+    return UNet2DModel(**rest) if ours == OURS else ADMUNet2DModel(**ours, **rest)

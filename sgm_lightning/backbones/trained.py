@@ -1,0 +1,86 @@
+"""Checkpoints of `sgm-lightning fit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from sgm_lightning.backbones.base import Backbone, Checkpoint
+from sgm_lightning.backbones.rebuild import describe, from_description
+from sgm_lightning.errors import SGMError
+from sgm_lightning.files import check_weights, load_content
+
+_KEY = "sgm_lightning"  # of our part of a Lightning checkpoint
+_PREFIX = "denoiser.network."  # of the network in the training module
+
+
+class TrainedCheckpoint(Checkpoint):
+    """A Lightning `.ckpt` of our training; the averaged weights (EMA) unless told otherwise.
+
+    Args:
+        path: The file, or the run folder that holds it.
+        weights: `auto`: averaged if the training averaged, else the current ones; `ema`; `current`.
+    """
+
+    def __init__(self, path: str, weights: Literal["auto", "ema", "current"] = "auto") -> None:
+        self.path, self.weights = Path(path), weights
+
+    def load(self) -> Backbone:
+        file = self.path / "last.ckpt" if self.path.is_dir() else self.path
+        content = load_content(file, "check the path, or train one with `sgm-lightning fit`")
+        text = content.get(_KEY)
+        if not isinstance(text, dict) or "state_dict" not in content:
+            raise SGMError(f"{file} is no checkpoint of `sgm-lightning fit`; use ADMCheckpoint or DiffusersCheckpoint.")
+        states, updates = _states(content)
+        if self.weights == "ema" and not updates:
+            raise SGMError(
+                f"{file} holds no averaged weights, the average was never updated; train on, or set `weights: current`."
+            )
+        chosen = "current" if self.weights == "current" or not updates else "ema"
+        backbone = from_description(text["backbone"])
+        weights = {name.removeprefix(_PREFIX): value for name, value in states[chosen].items() if name.startswith(_PREFIX)}
+        check_weights(weights, file)
+        _load(backbone, weights, text, file)
+        which = f"averaged weights (EMA of {updates} steps)" if chosen == "ema" else "current weights, not averaged"
+        print(f"Loaded {file}, step {content['global_step']}: {which}.")
+        return backbone
+
+
+def training_state(backbone: Backbone, lora: dict[str, Any] | None) -> dict[str, Any]:
+    """What a training checkpoint must hold beside weights, in plain types."""
+    return {_KEY: {"backbone": describe(backbone), "lora": lora}}
+
+
+def check_same(content: dict[str, Any], backbone: Backbone) -> None:
+    """Raise unless a training checkpoint is of the same network."""
+    theirs = content.get(_KEY, {}).get("backbone", {})
+    ours = describe(backbone)
+    differing = [key for key in ours if theirs.get(key) != ours[key]]
+    if differing:
+        raise SGMError(
+            f"The run folder holds a training of another model (its {', '.join(differing)} differ), which cannot be "
+            "resumed; choose another run_dir."
+        )
+
+
+def _states(content: dict[str, Any]) -> tuple[dict[str, dict[str, Tensor]], int]:
+    """Current and averaged weights, and the number of updates of the average."""
+    averaging = content.get("averaging_state")
+    if averaging is None:
+        return {"current": content["state_dict"]}, 0
+    current = content.get("current_model_state", content["state_dict"])
+    return {"current": current, "ema": content["state_dict"]}, int(averaging["n_averaged"])
+
+
+def _load(backbone: Backbone, weights: dict[str, Tensor], text: dict[str, Any], file: Path) -> None:
+    if text.get("lora"):
+        from sgm_lightning.training.lora import LoRA
+
+        LoRA(**text["lora"]).merge(backbone.network, weights)
+        return
+    try:
+        backbone.network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise SGMError(f"{file} does not fit its own description ({str(error)[:120]}); it is damaged.") from None

@@ -1,0 +1,105 @@
+"""A run folder of a training: its last state, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_info
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.run.atomic import write_atomically
+from sgm_lightning.signals import Interrupted, stop_signals
+
+_AGREE_EVERY = 10  # steps; several processes must stop at the same one
+
+
+class TrainingRun(Checkpoint):
+    """Writes `last.ckpt`, all that it takes to go on, every so many steps, at the end, and when a signal asks to stop.
+
+    Args:
+        run_dir: Folder of the run.
+        save_every: Steps between states.
+        keep_every: Steps between states that are kept beside the last one (`step-….ckpt`); none by default.
+    """
+
+    def __init__(self, run_dir: str = "runs/default", save_every: int = 500, keep_every: int | None = None) -> None:
+        if save_every < 1 or (keep_every is not None and keep_every < 1):
+            raise SGMError(f"save_every and keep_every must be at least 1, got {save_every} and {keep_every}.")
+        self.path, self.save_every, self.keep_every = Path(run_dir), save_every, keep_every
+        self.config_text = ""
+        self._step = 0
+        self._started = 0.0
+        self._first = 0
+
+    @property
+    def last(self) -> Path:
+        """The state to go on from."""
+        return self.path / "last.ckpt"
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        stop_signals.install()  # Lightning has put its own in place since
+        stop_signals.deferred = True
+        if trainer.is_global_zero and self.config_text:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path / "config.yaml", lambda file: file.write(self.config_text.encode()))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = self._first = trainer.global_step
+        self._started = time.monotonic()
+        if self._first:
+            rank_zero_info(f"Resuming at step {self._first}.")
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        step = trainer.global_step
+        if step == self._step:  # gradients are still being gathered
+            return
+        self._step = step
+        if step % trainer.log_every_n_steps == 0:
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            images = (step - self._first) * data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+            pl_module.log("train/images_per_second", images / (time.monotonic() - self._started))
+        stop = self._asked_to_stop(trainer, step)
+        if stop or step % self.save_every == 0 or step == trainer.max_steps:
+            self._save(trainer, pl_module, self.last)
+        if self.keep_every and step % self.keep_every == 0:
+            self._save(trainer, pl_module, self.path / f"step-{step:06d}.ckpt")
+        if stop:
+            stop_signals.check()
+            raise Interrupted("another process was interrupted")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        stop_signals.deferred = False
+        seconds = time.monotonic() - self._started
+        rank_zero_info(
+            f"Trained {trainer.global_step - self._first} steps in {seconds:.0f} s, to step {trainer.global_step}. "
+            f"Run folder: {self.path.resolve()}"
+        )
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        stop_signals.deferred = False
+
+    def _asked_to_stop(self, trainer: pl.Trainer, step: int) -> bool:
+        asked = stop_signals.received is not None
+        if trainer.world_size == 1:
+            return asked
+        if step % _AGREE_EVERY:
+            return False
+        return trainer.strategy.reduce_boolean_decision(asked, all=False)
+
+    def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, path: Path) -> None:
+        for name, parameter in pl_module.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise SGMError(
+                    f"The weights must stay finite, got NaN or infinity in {name} at step {trainer.global_step}; the last "
+                    "checkpoint is kept: lower the learning rate or clip gradients (`trainer.gradient_clip_val`)."
+                )
+        temporary = path.with_name(f".{path.name}.tmp")
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            os.replace(temporary, path)

@@ -1,0 +1,283 @@
+"""Training data: what is drawn at a step depends on the seed and on the position in the global batch, on nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.rng import Stream, generator
+from sgm_lightning.sources import FolderSource, Source
+from sgm_lightning.sources.prepare import Prepare
+from sgm_lightning.sources.squares import Squares
+
+
+class TrainingBatch(NamedTuple):
+    """Images and all that is random about a step.
+
+    Attributes:
+        images: (B, C, H, W) float32 in [−1, 1].
+        labels: (B,) int64 or None.
+        noise: (B, C, H, W) float32 standard normal.
+        step: (B,) float64 uniform in [0, 1), which decides t.
+        drop: (B,) float64 uniform in [0, 1), which decides whether the label is dropped.
+        indices: (B,) int64 position of each image in the training's (or in the held-out set's) order.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    noise: Tensor
+    step: Tensor
+    drop: Tensor
+    indices: Tensor
+
+
+class _Order:
+    """Which row comes at a position: every pass over the data in an order of its own, without a break between passes."""
+
+    def __init__(self, rows: np.ndarray, seed: int) -> None:
+        self.rows, self.seed = rows, seed
+        self._passes: dict[int, np.ndarray] = {}
+
+    def __getitem__(self, position: int) -> int:
+        number, offset = divmod(position, len(self.rows))
+        if number not in self._passes:
+            if len(self._passes) > 1:  # a batch touches two passes at most
+                del self._passes[min(self._passes)]
+            self._passes[number] = generator(self.seed, number, Stream.ORDER).permutation(self.rows)
+        return int(self._passes[number][offset])
+
+
+class _Draws(Dataset[TrainingBatch]):
+    """Batches by the positions in the training's order."""
+
+    def __init__(self, squares: Squares, rows: np.ndarray, seed: int) -> None:
+        self.squares, self.order, self.seed = squares, _Order(rows, seed), seed
+
+    def __getitems__(self, positions: list[int]) -> TrainingBatch:
+        rngs = [generator(self.seed, position, Stream.TRAINING) for position in positions]
+        rows = [self.order[position] for position in positions]
+        return _batch(self.squares, rows, positions, rngs)
+
+    def __getitem__(self, position: int) -> TrainingBatch:
+        return self.__getitems__([position])
+
+
+def _batch(squares: Squares, rows: list[int], indices: list[int], rngs: list[np.random.Generator]) -> TrainingBatch:
+    images = [squares.read(row, rng) for row, rng in zip(rows, rngs, strict=True)]
+    x = torch.from_numpy(np.stack([image for image, _ in images]))
+    uniform = torch.from_numpy(np.stack([rng.random(2) for rng in rngs]))
+    noise = torch.empty_like(x)
+    for row, rng in zip(noise.numpy(), rngs, strict=True):
+        rng.standard_normal(out=row, dtype=np.float32)
+    labels = None if images[0][1] is None else torch.tensor([label for _, label in images])
+    return TrainingBatch(x, labels, noise, uniform[:, 0], uniform[:, 1], torch.tensor(indices))
+
+
+class _Positions:
+    """Positions of this process's batches, from where the training stands."""
+
+    def __init__(self, data: TrainingData, rank: int, world: int) -> None:
+        self.data, self.rank, self.world = data, rank, world
+
+    def __len__(self) -> int:
+        trainer = self.data.trainer
+        assert trainer is not None
+        return trainer.max_steps * trainer.accumulate_grad_batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        trainer, size = self.data.trainer, self.data.batch_size
+        assert trainer is not None
+        for number in range(trainer.global_step * trainer.accumulate_grad_batches, len(self)):
+            first = (number * self.world + self.rank) * size
+            yield list(range(first, first + size))
+
+
+class _HeldOut(IterableDataset[TrainingBatch]):
+    """This process's share of the held-out pictures, each with draws of its own."""
+
+    def __init__(self, squares: Squares, rows: np.ndarray, data: TrainingData, rank: int, world: int) -> None:
+        self.squares, self.rows, self.data, self.rank, self.world = squares, rows, data, rank, world
+
+    def __iter__(self) -> Iterator[TrainingBatch]:
+        mine = list(range(self.rank, len(self.rows), self.world))
+        for start in range(0, len(mine), self.data.batch_size):
+            indices = mine[start : start + self.data.batch_size]
+            rngs = [generator(self.data.seed, index, Stream.VALIDATION) for index in indices]
+            yield _batch(self.squares, [int(self.rows[index]) for index in indices], indices, rngs)
+
+
+class TrainingData(pl.LightningDataModule):
+    """Pictures of any source to train on, some held out.
+
+    Args:
+        source: The pictures.
+        held_out: Pictures for validation; default a share of the source.
+        held_out_share: That share; 0 for none.
+        held_out_limit: At most so many held-out pictures.
+        batch_size: Pictures a step and process.
+        crop: `center`, or `random` (ADM: the shorter side between the size and 1.25 times it).
+        flip: Mirror at random. Off: a mirrored letter, shoe or lung is another one.
+        value_range: Pixel values that become −1 and 1, as for 12-bit medical images; default all of the type's.
+        channels: 1 or 3, to convert to; default as the model's, which the pictures must then have.
+        max_broken: Unreadable pictures that are skipped before the training stops.
+        cache: Keep decoded pictures on the disk ($SGM_CACHE) where that pays.
+        num_workers: Processes that prepare batches; default 4 on GPUs, 0 on CPUs.
+        seed: Decides order, crops, steps, noise and dropped labels.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        held_out: Source | None = None,
+        held_out_share: float = 0.05,
+        held_out_limit: int | None = 1000,
+        batch_size: int = 64,
+        crop: Literal["center", "random"] = "center",
+        flip: bool = False,
+        value_range: tuple[float, float] | None = None,
+        channels: int | None = None,
+        max_broken: int = 10,
+        cache: bool = True,
+        num_workers: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or seed < 0 or max_broken < 0:
+            raise SGMError(
+                "batch_size must be at least 1, seed and max_broken at least 0, got "
+                f"{batch_size}, {seed} and {max_broken}; set them below `data`."
+            )
+        if not 0 <= held_out_share < 1:
+            raise SGMError(f"held_out_share must lie in [0, 1), got {held_out_share}.")
+        if channels not in (None, 1, 3):
+            raise SGMError(f"data.channels must be 1, 3 or null, got {channels}.")
+        self.source, self.held_out = source, held_out
+        self.held_out_share, self.held_out_limit = held_out_share, held_out_limit
+        self.batch_size, self.max_broken, self.cache, self.num_workers = batch_size, max_broken, cache, num_workers
+        self.crop, self.flip, self.value_range, self.channels = crop, flip, value_range, channels
+        self.seed = seed
+        self._sets: tuple[_Draws, Squares, np.ndarray] | None = None
+
+    def prepare_data(self) -> None:
+        """Decode to the cache, in one process."""
+        self._open()
+
+    def setup(self, stage: str) -> None:
+        """Open the pictures and check them against the model."""
+        if self._sets is not None:
+            return
+        module = self.trainer.lightning_module  # type: ignore[union-attr]
+        squares, held_out = self._open()
+        rows = np.arange(len(squares))
+        if held_out is None:
+            rows = generator(self.seed, 0, Stream.SPLIT).permutation(len(squares))
+            count = round(self.held_out_share * len(rows))
+            held_out, kept, rows = squares, np.sort(rows[:count]), np.sort(rows[count:])
+        else:
+            kept = np.arange(len(held_out))
+        if self.held_out_limit is not None and len(kept) > self.held_out_limit:
+            kept = np.sort(generator(self.seed, 1, Stream.SPLIT).permutation(kept)[: self.held_out_limit])
+        batch = self.batch_size * self.trainer.world_size  # type: ignore[union-attr]
+        if batch > len(rows):
+            raise SGMError(
+                f"The global batch must not be larger than the data, got {batch} images a step and {len(rows)} to train "
+                "on; set `data.batch_size`."
+            )
+        for labels in (squares.labels, held_out.labels):
+            _check_labels(labels, module.num_classes)
+        rank_zero_info(f"Data: {len(rows)} pictures to train on, {len(kept)} held out.")
+        self._sets = _Draws(squares, rows, self.seed), held_out, kept
+
+    def train_dataloader(self) -> DataLoader[TrainingBatch]:
+        trainer = self.trainer
+        assert self._sets is not None and trainer is not None
+        workers = self.num_workers
+        on_gpu = trainer.strategy.root_device.type == "cuda"
+        if workers is None:
+            workers = 4 if on_gpu else 0
+        return DataLoader(
+            self._sets[0],
+            batch_sampler=_Positions(self, trainer.global_rank, trainer.world_size),  # type: ignore[arg-type]
+            collate_fn=_as_it_is,
+            num_workers=workers,
+            pin_memory=on_gpu,
+        )
+
+    def val_dataloader(self) -> Any:
+        trainer = self.trainer
+        assert self._sets is not None and trainer is not None
+        _, squares, rows = self._sets
+        if not len(rows):
+            return []
+        held_out = _HeldOut(squares, rows, self, trainer.global_rank, trainer.world_size)
+        return DataLoader(held_out, batch_size=None)
+
+    def _open(self) -> tuple[Squares, Squares | None]:
+        channels, size, _ = self.trainer.lightning_module.image_shape  # type: ignore[union-attr]
+        squares = []
+        for source in (self.source, self.held_out):
+            if source is None:
+                continue
+            if self.channels is None:
+                _check_channels(source, channels)
+            elif self.channels != channels:
+                raise SGMError(
+                    f"The model has {channels} channels, got data.channels: {self.channels}; set it to {channels}."
+                )
+            prepare = Prepare(size, channels, self.crop, self.flip, self.value_range)
+            squares.append(Squares(source, prepare, self.max_broken, self.cache))
+        return squares[0], squares[1] if len(squares) > 1 else None
+
+
+class FolderData(TrainingData):
+    """A folder of images to train on.
+
+    Args:
+        root: The folder.
+        classes: `auto`: by subfolder where there are several, else none; `subfolder`; `prefix`: the name up to the first
+            underscore, as in ADM; `none`.
+        **kwargs: As in `TrainingData`.
+    """
+
+    def __init__(self, root: str, classes: Literal["auto", "subfolder", "prefix", "none"] = "auto", **kwargs: Any) -> None:
+        super().__init__(FolderSource(root, classes), **kwargs)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _check_labels(labels: np.ndarray | None, num_classes: int | None) -> None:
+    if num_classes is None:
+        return
+    if labels is None:
+        raise SGMError(
+            f"The model is conditional on {num_classes} classes, but the pictures have none; use a source with labels "
+            "(`data.classes`)."
+        )
+    if int(labels.max()) >= num_classes or int(labels.min()) < 0:
+        wrong = int(labels.max()) if int(labels.max()) >= num_classes else int(labels.min())
+        raise SGMError(f"Labels must lie in [0, {num_classes}) for this model, got {wrong}; set `model.num_classes`.")
+
+
+def _check_channels(source: Source, channels: int) -> None:
+    """Raise unless the first readable pictures have the model's channels."""
+    for index in range(min(len(source), 16)):
+        try:
+            found = source.picture(index).shape[2]
+        except SGMError:
+            continue
+        if found != channels:
+            raise SGMError(
+                f"The model has {channels} channels, got pictures of {found}; set `data.channels: {channels}` to convert "
+                "them."
+            )
+        return

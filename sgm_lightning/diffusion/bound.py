@@ -1,0 +1,61 @@
+"""Terms of the variational bound, element by element (Ho et al. 2020; Nichol & Dhariwal 2021)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sgm_lightning.diffusion.process import DiffusionProcess
+
+
+def divergence(
+    process: DiffusionProcess, x_0: Tensor, index: int | Tensor, x0_hat: Tensor, log_variance: Tensor
+) -> tuple[Tensor, Tensor]:
+    """KL(q(x_{s−1} | x_s, x_0) ‖ p(x_{s−1} | x_s)) of every element, for s ≥ 1, as a sum of two parts.
+
+    Args:
+        process: The chain.
+        x_0: (B, C, H, W) in [−1, 1].
+        index: s, one for all or (B,) int64.
+        x0_hat: What p takes for x_0.
+        log_variance: Of p.
+
+    Returns:
+        The squared error in x_0, weighted, and what the variances differ by, in nats.
+    """
+    # The posterior mean is linear in x_0, so the means' squared distance is coefficient² · (x_0 − x0_hat)².
+    coefficient = process.at("posterior_coef_x0", index)
+    error = 0.5 * coefficient.square() * (x_0 - x0_hat).square() * (-log_variance).exp()
+    log_ratio = process.at("posterior_log_variance", index) - log_variance
+    return error, 0.5 * (log_ratio.exp() - 1 - log_ratio)
+
+
+def decoder_nll(
+    process: DiffusionProcess, x_0: Tensor, x_t: Tensor, index: int | Tensor, x0_hat: Tensor, log_variance: Tensor
+) -> Tensor:
+    """−log p(x_0 | x_1) of every element, pixels being of 256 levels, in nats; the term of s = 0."""
+    mean = process.posterior_mean(x0_hat, x_t, index)
+    return -_log_likelihood_of_levels(x_0, mean, 0.5 * log_variance)
+
+
+def bits_per_dimension(nats: Tensor) -> Tensor:
+    """(B, …) nats of every element to (B,) bits a dimension."""
+    return nats.flatten(1).mean(1) / math.log(2)
+
+
+def _log_likelihood_of_levels(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """Log of a Gaussian's mass in the level of x, levels being 2/255 wide and the outer two open.
+
+    The normal distribution function is ADM's approximation by tanh, which its published bounds contain.
+    """
+    inverse = (-log_scale).exp()
+
+    def cdf(z: Tensor) -> Tensor:
+        return 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
+
+    above = cdf(inverse * (x - mean + 1 / 255))
+    below = cdf(inverse * (x - mean - 1 / 255))
+    mass = torch.where(x < -0.999, above, torch.where(x > 0.999, 1 - below, above - below))
+    return mass.clamp(min=1e-12).log()

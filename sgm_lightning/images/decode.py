@@ -1,0 +1,49 @@
+"""Pixels of an image file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from sgm_lightning.errors import SGMError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+
+
+def image_files(root: Path) -> list[Path]:
+    """All image files below a folder, in order of their paths.
+
+    Raises:
+        SGMError: If there are none.
+    """
+    if not root.is_dir():
+        raise SGMError(f"There is no folder {root}; check the path.")
+    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise SGMError(f"The folder {root} holds no images ({', '.join(sorted(SUFFIXES))}); check the path.")
+    return files
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """(H, W, C): uint8 gray or RGB, or uint16 gray; palettes, transparency and other colour spaces become RGB.
+
+    Raises:
+        SGMError: If the file is not an image, or is truncated.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode in ("1", "LA"):
+                pixels = np.array(image.convert("L"))
+            elif image.mode in ("L", "RGB") or image.mode.startswith("I"):
+                pixels = np.array(image)
+            else:
+                pixels = np.array(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise SGMError(f"{path} cannot be read as an image ({error}); remove or replace it.") from None
+    if pixels.dtype != np.uint8:
+        if pixels.min() < 0 or pixels.max() > 65535:
+            raise SGMError(f"{path} must have values of 8 or 16 bits, got up to {pixels.max()}; export it as such.")
+        pixels = pixels.astype(np.uint16)
+    return pixels[..., None] if pixels.ndim == 2 else pixels

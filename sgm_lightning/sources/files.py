@@ -1,0 +1,114 @@
+"""Pictures in files: a folder, or a CSV of paths and labels."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.images.decode import image_files, read_pixels
+from sgm_lightning.sources.base import Source
+
+
+class _Files(Source):
+    """Files and the name of each one's class, or None."""
+
+    def __init__(self, files: Sequence[Path], classes: Sequence[str] | None) -> None:
+        self.files = list(files)
+        self._labels: np.ndarray | None = None
+        if classes is not None:
+            self.class_names = sorted(set(classes), key=_natural)
+            number = {name: i for i, name in enumerate(self.class_names)}
+            self._labels = np.array([number[name] for name in classes], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def picture(self, index: int) -> np.ndarray:
+        return read_pixels(self.files[index])
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        return self._labels
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for file in self.files:
+            try:
+                state = file.stat()
+            except OSError:
+                digest.update(f"{file} missing".encode())
+            else:
+                digest.update(f"{file.resolve()} {state.st_size} {state.st_mtime_ns}".encode())
+        return digest.hexdigest()
+
+
+class FolderSource(_Files):
+    """All image files below a folder, in order of their paths.
+
+    Args:
+        root: The folder.
+        classes: `auto`: by subfolder where there are several, else none; `subfolder`: the first folder below the root;
+            `prefix`: the file's name up to the first underscore, as in ADM; `none`.
+        limit: The first so many files only.
+
+    Raises:
+        SGMError: If there are no images, or files without a class.
+    """
+
+    def __init__(
+        self, root: str, classes: Literal["auto", "subfolder", "prefix", "none"] = "auto", limit: int | None = None
+    ) -> None:
+        folder = Path(root)
+        files = image_files(folder)[:limit]
+        names: list[str] | None = None
+        if classes == "prefix":
+            names = [file.name.split("_")[0] for file in files]
+        elif classes != "none":
+            names = [file.relative_to(folder).parts[0] if file.parent != folder else "" for file in files]
+            if classes == "auto" and ("" in names or len(set(names)) < 2):
+                names = None
+            elif names and "" in names:
+                stray = files[names.index("")]
+                raise SGMError(f"{stray} lies in no subfolder, which would be its class; move it or set `classes: none`.")
+        super().__init__(files, names)
+
+
+class CSVSource(_Files):
+    """Files named in a CSV with a header line.
+
+    Args:
+        file: The CSV.
+        root: Folder that the paths are relative to; default the CSV's.
+        path_column: Column of the paths.
+        label_column: Column of the classes; no labels where there is no such column.
+
+    Raises:
+        SGMError: If the file or the column is missing.
+    """
+
+    def __init__(self, file: str, root: str | None = None, path_column: str = "path", label_column: str = "label") -> None:
+        table = Path(file)
+        try:
+            with open(table, newline="", encoding="utf-8") as text:
+                rows = list(csv.DictReader(text))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SGMError(f"{table} cannot be read ({error}); check the path.") from None
+        if not rows or path_column not in rows[0]:
+            found = ", ".join(rows[0]) if rows else "no rows"
+            raise SGMError(f"{table} must have rows with a column {path_column}, got {found}; set `path_column`.")
+        folder = table.parent if root is None else Path(root)
+        labelled = label_column in rows[0]
+        super().__init__(
+            [folder / row[path_column] for row in rows], [row[label_column] for row in rows] if labelled else None
+        )
+
+
+def _natural(name: str) -> tuple[bool, int, str]:
+    """Classes that are numbers in order of the numbers."""
+    return (False, int(name), "") if name.isdecimal() else (True, 0, name)

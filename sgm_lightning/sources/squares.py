@@ -1,0 +1,71 @@
+"""Squares by index, however they are kept."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.sources.base import Source
+from sgm_lightning.sources.cache import Broken, cached_squares
+from sgm_lightning.sources.prepare import Prepare
+
+_LARGEST_CACHE = 8 * 2**30  # bytes
+
+
+class Squares:
+    """The prepared pictures of a source, with labels.
+
+    Args:
+        source: The pictures.
+        prepare: How they become squares.
+        max_broken: Pictures that may be unreadable; they are named, and others take their places.
+        cache: Whether decoded squares are kept on the disk ($SGM_CACHE), if that pays: files, centre crop, up to 8 GiB.
+
+    Raises:
+        SGMError: If more pictures are broken.
+    """
+
+    def __init__(self, source: Source, prepare: Prepare, max_broken: int = 0, cache: bool = True) -> None:
+        self.source, self.prepare, self.broken = source, prepare, Broken(max_broken)
+        self.kept: np.ndarray | None = None
+        self.indices = np.arange(len(source))
+        size = len(source) * prepare.size**2 * prepare.channels
+        if cache and not prepare.random and not source.in_memory and size <= _LARGEST_CACHE:
+            folder = Path(os.environ.get("SGM_CACHE", "~/.cache/sgm_lightning")).expanduser() / "squares"
+            self.kept, self.indices = cached_squares(source, prepare, folder, self.broken)
+            if self.broken.reasons:
+                self._tell(list(self.broken.reasons.values()))
+        labels = source.labels
+        self.labels = None if labels is None else labels[self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, int | None]:
+        """(C, size, size) float32 in [−1, 1], and its label; the next readable one where the picture is broken."""
+        if self.kept is not None:
+            square = np.asarray(self.kept[row])
+        else:
+            row, square = self._decode(row, rng)
+        return self.prepare.tensor(square, rng), None if self.labels is None else int(self.labels[row])
+
+    def _decode(self, row: int, rng: np.random.Generator) -> tuple[int, np.ndarray]:
+        while True:
+            if row not in self.broken.reasons:
+                try:
+                    return row, self.prepare.square(self.source.picture(int(self.indices[row])), rng)
+                except SGMError as error:
+                    self.broken.add(row, str(error))
+                    self._tell([str(error)])
+            if len(self.broken.reasons) >= len(self):
+                raise SGMError("Not one picture can be read; check the path.")
+            row = (row + 1) % len(self)
+
+    @staticmethod
+    def _tell(reasons: list[str]) -> None:
+        shown = "; ".join(reason.rstrip(".") for reason in reasons[:5]) + ("; …" if len(reasons) > 5 else "")
+        warnings.warn(f"{len(reasons)} broken pictures are skipped: {shown}.", stacklevel=3)

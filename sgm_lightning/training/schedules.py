@@ -1,0 +1,44 @@
+"""Learning-rate schedules."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from sgm_lightning.errors import SGMError
+
+
+def warmup_schedule(
+    optimizer: Optimizer, num_steps: int, warmup_steps: int = 0, shape: Literal["constant", "cosine"] = "constant"
+) -> LambdaLR:
+    """Linear warm-up, then the full rate, or a half cosine down to zero at `num_steps`.
+
+    A function of the step alone, which keeps no settings in checkpoints: a training that is resumed to more steps follows
+    the longer schedule, where torch's own cosine would go up again.
+
+    Args:
+        optimizer: Whose rate is scheduled, step by step.
+        num_steps: Optimisation steps of the whole training.
+        warmup_steps: Steps until the full rate.
+        shape: What follows.
+
+    Raises:
+        SGMError: If the warm-up is as long as the training.
+    """
+    if not 0 <= warmup_steps < num_steps:
+        raise SGMError(
+            f"warmup_steps must lie between 0 and the {num_steps} steps of the training less one, got {warmup_steps}; set "
+            "`model.warmup_steps`."
+        )
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
+        if shape == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (num_steps - warmup_steps)))
+
+    return LambdaLR(optimizer, factor)
