@@ -9,6 +9,7 @@ import torch
 
 from sgm_lightning.backbones import Checkpoint, save_diffusers
 from sgm_lightning.backbones.adm_keys import to_adm
+from sgm_lightning.backbones.rebuild import without_classes
 from sgm_lightning.errors import SGMError
 
 
@@ -17,6 +18,7 @@ def convert(
     output: str,
     layout: Literal["diffusers", "adm"] = "diffusers",
     new_attention_order: bool = True,
+    unconditional: bool = False,
 ) -> None:
     """Write a checkpoint in another layout.
 
@@ -25,11 +27,14 @@ def convert(
         output: Folder (diffusers) or `.pt` file (adm) to write.
         layout: Layout to write.
         new_attention_order: Order of q, k and v in ADM's layout (`use_new_attention_order` of its flags).
+        unconditional: Write the unconditional network inside one that was trained with label dropout.
     """
     target = Path(output)
     if target.exists() and (target.is_file() or any(target.iterdir())):
         raise SGMError(f"output {target} exists already; choose another name or remove it.")
     loaded = backbone.load()
+    if unconditional:
+        loaded = without_classes(loaded)
     if layout == "diffusers":
         plain = save_diffusers(loaded, target)
         print(f"Wrote {target}; " + ("DDPMPipeline opens it." if plain else "only DiffusersCheckpoint restores its heads."))

@@ -33,13 +33,13 @@ class RunTrainer(Trainer):
         return self._as_one(lambda: super(RunTrainer, self).predict(*args, return_predictions=return_predictions, **kwargs))
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
-        """Train.
+        """Train; checkpoints to resume from are read as tensors and plain types only.
 
         Args:
             *args: As in `Trainer.fit`.
             **kwargs: As in `Trainer.fit`.
         """
-        self._as_one(lambda: super(RunTrainer, self).fit(*args, **kwargs))
+        self._as_one(lambda: super(RunTrainer, self).fit(*args, **{"weights_only": True, **kwargs}))
 
     def _as_one(self, work: Callable[[], Any]) -> Any:
         environment = self._accelerator_connector.cluster_environment

@@ -100,6 +100,6 @@ class TrainingRun(Checkpoint):
                     "checkpoint is kept: lower the learning rate or clip gradients (`trainer.gradient_clip_val`)."
                 )
         temporary = path.with_name(f".{path.name}.tmp")
-        trainer.save_checkpoint(temporary)
+        trainer.save_checkpoint(temporary, weights_only=False)
         if trainer.is_global_zero:
             os.replace(temporary, path)

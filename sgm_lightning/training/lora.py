@@ -17,17 +17,17 @@ class LoRA:
 
     Args:
         rank: Of the update.
-        alpha: Its scale, times the rank.
+        alpha: Its scale, times the rank; default the rank.
         layers: Ends of the names of the layers; default attention, convolutions and time projections of the blocks.
 
     Raises:
         SGMError: If `peft` is not installed, or no layer has such a name.
     """
 
-    def __init__(self, rank: int = 16, alpha: float | None = None, layers: list[str] | None = None) -> None:
+    def __init__(self, rank: int = 16, alpha: int | None = None, layers: list[str] | None = None) -> None:
         if rank < 1:
             raise SGMError(f"lora.rank must be at least 1, got {rank}; 4 to 64 are usual.")
-        self.rank, self.alpha, self.layers = rank, float(rank if alpha is None else alpha), layers or list(_LAYERS)
+        self.rank, self.alpha, self.layers = rank, alpha or rank, layers or list(_LAYERS)
 
     @property
     def settings(self) -> dict[str, Any]:

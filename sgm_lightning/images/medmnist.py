@@ -1,0 +1,61 @@
+"""MedMNIST (Yang et al. 2023): small medical images of many kinds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.images.base import ArrayImages
+
+
+class MedMNIST(ArrayImages):
+    """A two-dimensional set of MedMNIST, through its own package, which downloads it where allowed.
+
+    Args:
+        flag: Name of the set: `pneumoniamnist`, `chestmnist`, `pathmnist`, `bloodmnist` …
+        part: `train`, `val` or `test`.
+        size: Side in pixels: 28, 64, 128 or 224.
+        root: Folder of the `.npz` files; default $SGM_CACHE, or ~/.cache/sgm_lightning.
+        download: Whether to fetch what is not there.
+        limit: The first so many images only.
+        name: What reports call the set.
+
+    Raises:
+        SGMError: If the package or the files are missing.
+    """
+
+    def __init__(
+        self,
+        flag: str,
+        part: Literal["train", "val", "test"] = "train",
+        size: int = 28,
+        root: str | None = None,
+        download: bool = True,
+        limit: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        try:
+            import medmnist
+        except ImportError:
+            raise SGMError("MedMNIST needs a package; install it with `pip install sgm-lightning[medmnist]`.") from None
+        if flag not in medmnist.INFO or flag.endswith("3d"):
+            known = ", ".join(key for key in medmnist.INFO if not key.endswith("3d"))
+            raise SGMError(f"MedMNIST has no two-dimensional set {flag!r}, but {known}.")
+        folder = Path(root or os.environ.get("SGM_CACHE", "~/.cache/sgm_lightning")).expanduser()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            kind = getattr(medmnist, medmnist.INFO[flag]["python_class"])
+            data = kind(split=part, root=str(folder), size=size, download=download)
+        except (OSError, RuntimeError, ValueError, AssertionError) as error:
+            raise SGMError(
+                f"{flag} at {size} pixels is neither in {folder} nor can it be downloaded ({error}); put its npz there."
+            ) from None
+        images = torch.from_numpy(data.imgs[:limit])
+        images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+        labels = torch.from_numpy(data.labels[:limit].astype("int64"))
+        # Several findings an image are no class.
+        super().__init__(images, labels[:, 0] if labels.shape[1] == 1 else None, name or f"{flag} {part}")
