@@ -303,4 +303,6 @@ def _told(error: BaseException | None) -> SGMError | None:
         error = error.__cause__ or error.__context__
     if error is None and disk is not None:
         return SGMError(f"{disk.filename} cannot be read or written ({disk.strerror}); check the path and the disk.")
+    if error is not None and "in DataLoader worker" in str(error):  # torch hands the worker's whole traceback on
+        return SGMError(str(error).split("SGMError: ")[-1].strip())
     return error

@@ -39,7 +39,7 @@ class RunTrainer(Trainer):
             *args: As in `Trainer.fit`.
             **kwargs: As in `Trainer.fit`.
         """
-        self._as_one(lambda: super(RunTrainer, self).fit(*args, **{"weights_only": True, **kwargs}))
+        self._as_one(lambda: super(RunTrainer, self).fit(*args, weights_only=True, **kwargs))
 
     def _as_one(self, work: Callable[[], Any]) -> Any:
         environment = self._accelerator_connector.cluster_environment

@@ -1,0 +1,223 @@
+"""Pictures to train on: where they come from, how they become squares, what is drawn when."""
+
+import csv
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sgm_lightning import SGMError
+from sgm_lightning.data.training import TrainingData, _Draws, _Positions
+from sgm_lightning.images import ArrayImages, ImageFolder, MedMNIST, NpzImages
+from sgm_lightning.sources import CSVSource, FolderSource, ImagesSource, LongTail
+from sgm_lightning.sources.prepare import Prepare
+from sgm_lightning.sources.squares import Squares
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SGM_CACHE", str(tmp_path / "cache"))
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def gray(height=12, width=10):
+    return RNG.integers(0, 256, (height, width), dtype=np.uint8)
+
+
+def test_classes_of_a_folder(tmp_path):
+    for name in ("cats/a.png", "cats/b.png", "dogs/old/c.png"):
+        save(tmp_path / "sub" / name, gray())
+    for name in ("x_1.png", "y_1.png", "x_2.png"):
+        save(tmp_path / "flat" / name, gray())
+    by_folder = FolderSource(str(tmp_path / "sub"))
+    assert by_folder.class_names == ["cats", "dogs"] and by_folder.labels.tolist() == [0, 0, 1]
+    assert FolderSource(str(tmp_path / "flat")).labels is None
+    by_prefix = FolderSource(str(tmp_path / "flat"), "prefix")
+    assert by_prefix.class_names == ["x", "y"] and by_prefix.labels.tolist() == [0, 0, 1]
+    assert FolderSource(str(tmp_path / "sub"), "none").labels is None
+    save(tmp_path / "sub" / "stray.png", gray())
+    assert FolderSource(str(tmp_path / "sub")).labels is None
+    with pytest.raises(SGMError, match="stray.png lies in no subfolder"):
+        FolderSource(str(tmp_path / "sub"), "subfolder")
+    (tmp_path / "empty").mkdir()
+    for wrong in ("empty", "nowhere"):
+        with pytest.raises(SGMError, match=wrong):
+            FolderSource(str(tmp_path / wrong))
+
+
+def test_csv_of_paths_and_labels(tmp_path):
+    pixels = [gray() for _ in range(3)]
+    for i, picture in enumerate(pixels):
+        save(tmp_path / "images" / f"{i}.png", picture)
+    table = tmp_path / "table.csv"
+    with open(table, "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerows([("path", "label"), ("images/0.png", 10), ("images/1.png", 9), ("images/2.png", 10)])
+    source = CSVSource(str(table))
+    assert source.class_names == ["9", "10"] and source.labels.tolist() == [1, 0, 1]
+    assert np.array_equal(source.picture(1)[..., 0], pixels[1])
+    assert CSVSource(str(table), label_column="none").labels is None
+    with pytest.raises(SGMError, match="column file"):
+        CSVSource(str(table), path_column="file")
+    with pytest.raises(SGMError, match="cannot be read"):
+        CSVSource(str(tmp_path / "nowhere.csv"))
+
+
+def test_sixteen_bits_and_value_ranges(tmp_path):
+    pixels = RNG.integers(0, 4096, (8, 8), dtype=np.uint16)
+    for name in ("a.png", "a.tif"):
+        save(tmp_path / name, pixels)
+    source = FolderSource(str(tmp_path))
+    for index in (0, 1):
+        assert source.picture(index).dtype == np.uint16 and np.array_equal(source.picture(index)[..., 0], pixels)
+    x, _ = Squares(source, Prepare(8, 1), cache=True).read(0, RNG)
+    assert np.allclose(x[0], pixels / 32767.5 - 1, atol=1e-6)
+    windowed, _ = Squares(source, Prepare(8, 1, value_range=(1000, 3000)), cache=True).read(0, RNG)
+    assert np.allclose(windowed[0], ((pixels.astype(float) - 1000) / 1000 - 1).clip(-1, 1), atol=1e-6)
+    # Evaluation is of 8 bits.
+    assert np.array_equal(ImageFolder(str(tmp_path)).read([0])[0, 0].numpy(), pixels >> 8)
+    # Resized as floats: levels between 8-bit ones survive.
+    assert len(np.unique(Prepare(6, 1).square(source.picture(0)))) > 30
+    with pytest.raises(SGMError, match="value_range"):
+        Prepare(8, 1, value_range=(3, 3))
+
+
+def test_squares_as_in_adm():
+    # An area mean while the picture is twice too large: a picture of 4 × 4 blocks comes back exactly.
+    small = RNG.integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    large = small.repeat(4, 0).repeat(4, 1)
+    assert np.array_equal(Prepare(8, 3).square(large), small[:, 2:10])
+    # Bicubic between: as PIL does it.
+    odd = RNG.integers(0, 256, (13, 11, 3), dtype=np.uint8)
+    by_hand = np.array(Image.fromarray(odd).resize((8, 9), Image.Resampling.BICUBIC))
+    assert np.array_equal(Prepare(8, 3).square(odd), by_hand[0:8])
+    # Gray and colour.
+    assert Prepare(8, 1).square(large).shape == (8, 8, 1)
+    picture = gray(8, 8)[..., None]
+    assert np.array_equal(Prepare(8, 3).square(picture), picture.repeat(3, 2))
+
+
+def test_random_crops_and_mirrors():
+    picture = RNG.integers(0, 256, (40, 50, 1), dtype=np.uint8)
+    prepare = Prepare(16, 1, "random", flip=True)
+    once, again, other = (prepare.square(picture, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert once.shape == (16, 16, 1) and np.array_equal(once, again) and not np.array_equal(once, other)
+    turned = [prepare.tensor(once, np.random.default_rng(seed)) for seed in range(20)]
+    mirrored = [np.array_equal(x, turned[0][..., ::-1]) for x in turned]
+    assert 0 < sum(mirrored) < 20 and all(m or np.array_equal(x, turned[0]) for m, x in zip(mirrored, turned, strict=True))
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["cached", "not cached"])
+def test_broken_pictures_are_named_and_skipped(tmp_path, kept):
+    for i in range(6):
+        save(tmp_path / "images" / f"{i}.png", gray(8, 8))
+    for i in (1, 4):
+        file = tmp_path / "images" / f"{i}.png"
+        file.write_bytes(file.read_bytes()[:60])
+    source = FolderSource(str(tmp_path / "images"))
+
+    def read(limit):
+        squares = Squares(source, Prepare(8, 1), limit, cache=kept)
+        return [squares.read(row, RNG)[0] for row in range(len(squares))]
+
+    with pytest.warns(UserWarning, match=r"1\.png"):
+        rows = read(2)
+    assert len(rows) == (4 if kept else 6)  # those that are left, or others in their places
+    wanted = [0, 2, 3, 5] if kept else [0, 2, 2, 3, 5, 5]
+    for row, index in zip(rows, wanted, strict=True):
+        assert np.allclose(row[0], source.picture(index)[..., 0] / 127.5 - 1, atol=1e-6)
+    with pytest.raises(SGMError, match=r"At most 1 .* got 2 .*1\.png"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read(1)
+
+
+def test_the_cache_knows_when_pictures_change(tmp_path):
+    file = save(tmp_path / "images" / "0.png", gray(8, 8))
+    first = Squares(FolderSource(str(file.parent)), Prepare(8, 1)).read(0, RNG)[0]
+    again = Squares(FolderSource(str(file.parent)), Prepare(8, 1))
+    assert isinstance(again.kept, np.memmap) and np.array_equal(again.read(0, RNG)[0], first)
+    other = gray(8, 8)
+    save(file, other)
+    changed = Squares(FolderSource(str(file.parent)), Prepare(8, 1)).read(0, RNG)[0]
+    assert np.allclose(changed[0], other / 127.5 - 1, atol=1e-6)
+    assert not list((tmp_path / "cache").rglob("*.tmp"))
+
+
+def labelled(counts):
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
+    return ImagesSource(ArrayImages(images, labels))
+
+
+def test_long_tail():
+    tail = LongTail(labelled([40, 40, 40]), 16)
+    assert np.bincount(tail.labels).tolist() == [40, 10, 2]
+    assert [int(tail.picture(i)[0, 0, 0]) for i in (39, 40, 49, 50, 51)] == [39, 40, 49, 80, 81]
+    assert np.bincount(LongTail(labelled([9, 40, 40]), 10, [2, 1, 0]).labels).tolist() == [4, 12, 40]
+    with pytest.raises(SGMError, match="needs 12 pictures, got 9"):
+        LongTail(labelled([40, 9, 40]), 10)
+    for wrong in ({"factor": 0.5}, {"order": [0, 0, 1]}):
+        with pytest.raises(SGMError):
+            LongTail(labelled([4, 4, 4]), **wrong)
+    with pytest.raises(SGMError, match="needs labels"):
+        LongTail(ImagesSource(ArrayImages(torch.zeros(3, 1, 4, 4, dtype=torch.uint8))), 10)
+
+
+def positions(batch, rank, world, start=0, accumulate=1, steps=5):
+    trainer = SimpleNamespace(max_steps=steps, accumulate_grad_batches=accumulate, global_step=start)
+    return list(_Positions(SimpleNamespace(batch_size=batch, trainer=trainer), rank, world))
+
+
+def test_what_is_drawn_depends_on_the_position_alone():
+    one = positions(4, 0, 1)
+    two = [[*a, *b] for a, b in zip(positions(2, 0, 2), positions(2, 1, 2), strict=True)]
+    gathered = positions(2, 0, 1, accumulate=2)
+    assert one == two == [[*a, *b] for a, b in zip(gathered[::2], gathered[1::2], strict=True)]
+    assert positions(4, 0, 1, start=3) == one[3:]
+    draws = _Draws(Squares(labelled([7]), Prepare(4, 1, flip=True)), np.arange(7), seed=3)
+    whole, parts = draws.__getitems__(one[2]), [draws.__getitems__(batch) for batch in (two[2][:2], two[2][2:])]
+    for field in ("images", "labels", "noise", "step", "drop", "indices"):
+        assert torch.equal(getattr(whole, field), torch.cat([getattr(part, field) for part in parts]))
+    values = draws.__getitems__(list(range(7_000))).noise
+    assert abs(float(values.mean())) < 0.01 and abs(float(values.std()) - 1) < 0.01
+
+
+def test_every_pass_sees_every_picture_once():
+    draws = _Draws(Squares(labelled([7]), Prepare(4, 1)), np.arange(7), seed=3)
+    rows = [draws.order[position] for position in range(21)]
+    assert all(sorted(rows[i : i + 7]) == list(range(7)) for i in (0, 7, 14)) and rows[:7] != rows[7:14]
+    assert rows != [_Draws(draws.squares, np.arange(7), seed=4).order[position] for position in range(21)]
+
+
+def test_archives_and_medmnist(tmp_path):
+    images = RNG.integers(0, 256, (5, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", images[..., None], np.arange(5))
+    source = ImagesSource(NpzImages(str(tmp_path / "x.npz")))
+    assert np.array_equal(source.picture(3)[..., 0], images[3]) and source.labels.tolist() == list(range(5))
+    pytest.importorskip("medmnist")
+    parts = {f"{part}_{kind}": images if kind == "images" else np.arange(5)[:, None] for part in ("train", "val", "test")
+             for kind in ("images", "labels")}  # fmt: skip
+    np.savez(tmp_path / "pneumoniamnist.npz", **parts)
+    medical = MedMNIST("pneumoniamnist", root=str(tmp_path), download=False)
+    assert np.array_equal(medical.read([2])[0, 0].numpy(), images[2]) and medical.labels.tolist() == list(range(5))
+    with pytest.raises(SGMError, match="neither in"):
+        MedMNIST("bloodmnist", root=str(tmp_path), download=False)
+    with pytest.raises(SGMError, match="no two-dimensional set"):
+        MedMNIST("nothing")
+
+
+def test_bad_settings():
+    source = labelled([4])
+    for wrong in ({"batch_size": 0}, {"held_out_share": 1.0}, {"channels": 2}, {"seed": -1}, {"max_broken": -1}):
+        with pytest.raises(SGMError, match=next(iter(wrong))):
+            TrainingData(source, **wrong)

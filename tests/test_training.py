@@ -1,0 +1,384 @@
+"""`sgm-lightning fit` in process, over tiny networks, and what becomes of its checkpoints."""
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from sgm_lightning import ADMFlags, Condition, DiffusersCheckpoint, SGMError
+from sgm_lightning.backbones import NewNetwork, TrainedCheckpoint
+from sgm_lightning.backbones.rebuild import with_classes, without_classes
+from sgm_lightning.cli import main
+from sgm_lightning.training.lora import LoRA
+
+ROOT = Path(__file__).parents[1]
+FLAGS = {
+    "image_size": 8, "in_channels": 1, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,1",
+    "attention_resolutions": "4", "num_head_channels": 32, "learn_sigma": True, "noise_schedule": "cosine",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """24 pictures of two classes."""
+    root = tmp_path_factory.mktemp("data") / "images"
+    source = np.random.default_rng(0)
+    for kind, mean in (("dark", 60), ("light", 190)):
+        (root / kind).mkdir(parents=True)
+        for i in range(12):
+            Image.fromarray(source.normal(mean, 20, (8, 8)).clip(0, 255).astype(np.uint8)).save(root / kind / f"{i:02d}.png")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SGM_CACHE", str(tmp_path / "cache"))
+
+
+def settings(folder, **changes):
+    config = {
+        "model": {
+            "backbone": {"class_path": "sgm_lightning.backbones.NewNetwork", "init_args": {"flags": dict(FLAGS)}},
+            "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-3}},
+            "dropout": 0.1,
+            "warmup_steps": 2,
+            "lr_schedule": "cosine",
+            "nelbo_images": 4,
+            "nelbo_spacing": 12,
+        },
+        "data": {
+            "class_path": "sgm_lightning.data.FolderData",
+            "init_args": {"root": str(folder), "batch_size": 4, "held_out_share": 0.25},
+        },
+        "average": {"decay": 0.9},
+        "writer": {"save_every": 3},
+        "grid": {"images": 2, "spacing": 3},
+        "trainer": {"accelerator": "cpu", "max_steps": 8, "val_check_interval": 4, "log_every_n_steps": 1,
+                    "enable_progress_bar": False},
+    }  # fmt: skip
+    config = copy.deepcopy(config)
+    for path, value in changes.items():
+        node = config
+        *parents, last = path.split("__")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return config
+
+
+def fit(tmp_path, config, name="run"):
+    file = tmp_path / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(config))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return main(["fit", "--config", str(file), "--run_dir", str(tmp_path / name)])
+
+
+def command(tmp_path, config, name="run", *args):
+    file = tmp_path / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(config))
+    line = [sys.executable, "-m", "sgm_lightning", "fit", "--config", str(file), "--run_dir", str(tmp_path / name), *args]
+    return line, {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def state(tmp_path, name="run"):
+    return torch.load(tmp_path / name / "last.ckpt", weights_only=True)
+
+
+def scalars(tmp_path, name="run"):
+    """Tag → {step: value}, over all starts."""
+    found = {}
+    for file in sorted((tmp_path / name / "tensorboard").glob("events*")):
+        events = EventAccumulator(str(file)).Reload()
+        for tag in events.Tags()["scalars"]:
+            found.setdefault(tag, {}).update({event.step: event.value for event in events.Scalars(tag)})
+    return found
+
+
+def same(a, b, tolerance=1e-5):
+    """Current weights, averages and the optimiser's moments."""
+    moments = [state["optimizer_states"][0]["state"] for state in (a, b)]
+    pairs = [(a[key][name], b[key][name]) for key in ("state_dict", "current_model_state") for name in a["state_dict"]]
+    pairs += [(moments[0][i]["exp_avg"], moments[1][i]["exp_avg"]) for i in moments[0]]
+    assert len(pairs) > 50 and a["averaging_state"] == b["averaging_state"] and a["global_step"] == b["global_step"]
+    for left, right in pairs:
+        assert torch.allclose(left, right, rtol=tolerance, atol=tolerance)
+
+
+def test_fit_then_predict_test_and_convert(tmp_path, folder, capsys):
+    config = settings(folder, model__num_classes=2, model__label_dropout=0.3, trainer__max_steps=40)
+    assert fit(tmp_path, config) == 0
+    curves = scalars(tmp_path)
+    names = ["held_out/loss", "held_out/nelbo", *(f"held_out/loss_quarter_{q}" for q in (1, 2, 3, 4))]
+    assert all(len(curves[name]) == 10 for name in names) and len(curves["train/loss"]) == 40
+    assert curves["held_out/nelbo"][39] < curves["held_out/nelbo"][3] - 0.3  # it learns
+    file = next((tmp_path / "run/tensorboard").glob("events*"))
+    events = EventAccumulator(str(file), size_guidance={"images": 0}).Reload()
+    assert len(events.Images("samples")) == 10
+    assert (tmp_path / "run/config.yaml").is_file() and not list((tmp_path / "run").glob(".*"))
+
+    model = {"class_path": "sgm_lightning.backbones.TrainedCheckpoint", "init_args": {"path": str(tmp_path / "run")}}
+    draw = {
+        "model": {"backbone": model, "spacing": 4, "score_draws": 1, "guidance": "sgm_lightning.guidance.SelfGuidance"},
+        "data": {"class_path": "sgm_lightning.data.SampleIndices", "init_args": {"num_samples": 4, "chunk_size": 2}},
+        "trainer": {"accelerator": "cpu"},
+    }
+    (tmp_path / "draw.yaml").write_text(yaml.safe_dump(draw))
+    assert main(["predict", "--config", str(tmp_path / "draw.yaml"), "--run_dir", str(tmp_path / "drawn")]) == 0
+    assert "averaged weights (EMA of 40 steps)" in capsys.readouterr().out
+    with np.load(tmp_path / "drawn/samples.npz") as file:
+        assert file["arr_0"].shape == (4, 8, 8, 1) and file["arr_1"].max() < 2
+    measure = {"model": {"backbone": model, "spacing": 4, "nelbo_strata": 2}, "trainer": {"accelerator": "cpu"}}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(measure))
+    arguments = ["test", "--config", str(tmp_path / "test.yaml"), "--data.images", str(tmp_path / "drawn")]
+    assert main([*arguments, "--output", str(tmp_path / "report")]) == 0
+    source = ["--backbone", "TrainedCheckpoint", "--backbone.path", str(tmp_path / "run/last.ckpt")]
+    assert main(["convert", *source, "--output", str(tmp_path / "folder")]) == 0
+    assert main(["convert", *source, "--output", str(tmp_path / "plain"), "--unconditional", "true"]) == 0
+
+    trained, back = TrainedCheckpoint(str(tmp_path / "run")).load(), DiffusersCheckpoint(str(tmp_path / "folder")).load()
+    plain = DiffusersCheckpoint(str(tmp_path / "plain")).load()
+    assert (back.num_classes, back.null_class, plain.num_classes) == (2, 2, None)
+    x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    for label in (0, 2):
+        condition = Condition(torch.full((2,), label))
+        expected = trained.denoiser()(x, 300, condition).x0_hat
+        assert torch.allclose(back.denoiser()(x, 300, condition).x0_hat, expected, atol=1e-6)
+    assert torch.allclose(plain.denoiser()(x, 300).x0_hat, expected, atol=1e-5)
+
+
+def test_ema_or_current_weights(tmp_path, folder):
+    assert fit(tmp_path, settings(folder)) == 0
+    saved = state(tmp_path)
+    path = str(tmp_path / "run/last.ckpt")
+    prefix = "denoiser.network."
+    for which, key in (("auto", "state_dict"), ("ema", "state_dict"), ("current", "current_model_state")):
+        weights = TrainedCheckpoint(path, which).load().network.state_dict()
+        assert all(torch.equal(value, saved[key][prefix + name]) for name, value in weights.items())
+    assert not torch.equal(
+        saved["state_dict"][prefix + "conv_in.weight"], saved["current_model_state"][prefix + "conv_in.weight"]
+    )
+    # The average by hand, from the formula: with a decay of 0 it is the current weights.
+    assert fit(tmp_path, settings(folder, average__decay=0.0), "zero") == 0
+    zero = state(tmp_path, "zero")
+    assert all(torch.equal(value, zero["current_model_state"][name]) for name, value in zero["state_dict"].items())
+    saved["averaging_state"]["n_averaged"] = torch.tensor(0)
+    torch.save(saved, tmp_path / "never.ckpt")
+    with pytest.raises(SGMError, match="never updated"):
+        TrainedCheckpoint(str(tmp_path / "never.ckpt"), "ema").load()
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(SGMError, match="no checkpoint of"):
+        TrainedCheckpoint(str(tmp_path / "other.ckpt")).load()
+
+
+def test_killed_in_the_middle_and_resumed(tmp_path, folder):
+    """Dropout on; the pass over the data ends in the middle, too."""
+    config = settings(folder, trainer__max_steps=14, model__step_sampler="sgm_lightning.training.LossSecondMoment")
+    line, environment = command(tmp_path, config, "killed")
+    process = subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait(lambda: (tmp_path / "killed/last.ckpt").is_file() and state(tmp_path, "killed")["global_step"] >= 6, process)
+    process.kill()
+    process.wait()
+    reached = state(tmp_path, "killed")["global_step"]
+    assert reached % 3 == 0 and reached < 14
+    subprocess.run(line, env=environment, check=True, capture_output=True, timeout=120)
+    line, environment = command(tmp_path, config, "whole")
+    subprocess.run(line, env=environment, check=True, capture_output=True, timeout=120)
+    same(state(tmp_path, "killed"), state(tmp_path, "whole"))
+    curves = [scalars(tmp_path, name) for name in ("killed", "whole")]
+    for name in ("train/loss", "held_out/nelbo", "held_out/loss_quarter_2"):
+        assert curves[0][name].keys() == curves[1][name].keys()
+        assert np.allclose(list(curves[0][name].values()), list(curves[1][name].values()), rtol=1e-4)
+
+
+def test_a_signal_saves_and_a_longer_training_goes_on(tmp_path, folder):
+    config = settings(folder, trainer__max_steps=100_000, writer__save_every=100_000, trainer__val_check_interval=100_000)
+    config["model"]["lr_schedule"] = "constant"
+    line, environment = command(tmp_path, config)
+    process = subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait(lambda: (tmp_path / "run/tensorboard").is_dir() and "train/loss" in scalars(tmp_path), process)
+    process.send_signal(signal.SIGUSR1)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 75 and "same command resumes" in told
+    step = state(tmp_path)["global_step"]
+    config["trainer"]["max_steps"] = step + 2
+    assert fit(tmp_path, config) == 0 and state(tmp_path)["global_step"] == step + 2
+    config["trainer"]["max_steps"] = step + 5  # a finished training, extended
+    assert fit(tmp_path, config) == 0
+    again = state(tmp_path)
+    assert again["global_step"] == step + 5 and again["averaging_state"]["n_averaged"] == step + 5
+
+
+def test_two_processes_take_the_same_step_as_one(tmp_path, folder):
+    changes = {"model__dropout": 0.0, "model__warmup_steps": 0, "trainer__max_steps": 1, "trainer__val_check_interval": 1}
+    one = settings(folder, **changes)
+    assert fit(tmp_path, one, "one") == 0
+    two = settings(folder, data__init_args__batch_size=2, **changes)
+    line, environment = command(tmp_path, two, "two", "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    subprocess.run(line, env=environment, check=True, capture_output=True, timeout=170)
+    # Not the weights: Adam's first step is the gradient's sign, which rounding turns where it is zero.
+    moments = [state(tmp_path, name)["optimizer_states"][0]["state"] for name in ("one", "two")]
+    for i in moments[0]:
+        gradient = moments[0][i]["exp_avg"]
+        assert torch.allclose(moments[1][i]["exp_avg"], gradient, rtol=1e-5, atol=1e-5 * float(gradient.abs().max()))
+    curves = [scalars(tmp_path, name) for name in ("one", "two")]
+    for name in ("held_out/loss", "held_out/nelbo"):
+        assert curves[0][name][0] == pytest.approx(curves[1][name][0], rel=1e-4)
+
+
+def test_gathered_gradients_checkpointing_and_plain_steps_agree(tmp_path, folder):
+    plain = settings(folder, model__dropout=0.0, model__optimizer="torch.optim.SGD", trainer__max_steps=3)
+    plain["model"]["optimizer"] = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "momentum": 0.9}}
+    assert fit(tmp_path, plain, "plain") == 0
+    gathered = copy.deepcopy(plain)
+    gathered["data"]["init_args"]["batch_size"] = 2
+    gathered["trainer"]["accumulate_grad_batches"] = 2
+    gathered["model"]["gradient_checkpointing"] = True
+    assert fit(tmp_path, gathered, "gathered") == 0
+    a, b = (state(tmp_path, name)["current_model_state"] for name in ("plain", "gathered"))
+    assert all(torch.allclose(a[name], b[name], atol=1e-5) for name in a)
+
+
+def test_lora_trains_adapters_alone(tmp_path, folder):
+    pytest.importorskip("peft")
+    assert fit(tmp_path, settings(folder), "start") == 0  # a new network's last layer is zero, and adapters learn nothing
+    start = TrainedCheckpoint(str(tmp_path / "start")).load()
+    config = settings(folder, model__lora={"rank": 2})
+    origin = {"class_path": "sgm_lightning.backbones.TrainedCheckpoint", "init_args": {"path": str(tmp_path / "start")}}
+    config["model"]["backbone"] = origin
+    assert fit(tmp_path, config) == 0
+    merged = TrainedCheckpoint(str(tmp_path / "run")).load().network
+    differ = {
+        name for name, value in merged.state_dict().items() if not torch.equal(value, start.network.state_dict()[name])
+    }
+    assert differ and all(any(layer in name for layer in LoRA().layers) and "weight" in name for name in differ)
+    # Merged and adapted networks are one function.
+    adapted = NewNetwork(ADMFlags(**FLAGS)).load().network
+    LoRA(2).inject(adapted)
+    weights = {k.removeprefix("denoiser.network."): v for k, v in state(tmp_path)["state_dict"].items()}
+    adapted.load_state_dict(weights)
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([5, 700])
+    assert torch.allclose(adapted.eval()(x, t).sample, merged.eval()(x, t).sample, atol=1e-5)
+    with pytest.raises(SGMError, match="no layer"):
+        LoRA(2, layers=["nothing"]).inject(NewNetwork(ADMFlags(**FLAGS)).load().network)
+
+
+def test_classes_are_added_and_taken_away_without_changing_the_function():
+    backbone = NewNetwork(ADMFlags(**FLAGS)).load()
+    torch.nn.init.normal_(backbone.network.conv_out.weight, std=0.1)
+    conditional = with_classes(backbone, 3, null_class=True)
+    x = torch.randn(3, 1, 8, 8)
+    expected = backbone.denoiser()(x, 400).x0_hat
+    assert torch.equal(conditional.denoiser()(x, 400, Condition(torch.tensor([0, 2, 3]))).x0_hat, expected)
+    torch.nn.init.normal_(conditional.network.class_embedding.weight)
+    nothing = conditional.denoiser()(x, 400, Condition(torch.full((3,), 3))).x0_hat
+    assert torch.allclose(without_classes(conditional).denoiser()(x, 400).x0_hat, nothing, rtol=1e-4, atol=1e-4)
+    for wrong in (lambda: with_classes(conditional, 4, True), lambda: with_classes(backbone, 1, False)):
+        with pytest.raises(SGMError, match="num_classes"):
+            wrong()
+    with pytest.raises(SGMError, match="label dropout"):
+        without_classes(backbone)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"data__init_args__root": "EMPTY"}, "holds no images"),
+        ({"data__init_args__root": "NOWHERE"}, "There is no folder"),
+        ({"data__init_args__batch_size": 19}, "must not be larger than the data, got 19 images a step and 18"),
+        ({"data__init_args__channels": 3}, "The model has 1 channels, got data.channels: 3"),
+        ({"model__backbone__init_args__flags__in_channels": 3}, "The model has 3 channels, got pictures of 1"),
+        ({"model__num_classes": 2, "data__init_args__classes": "none"}, "but the pictures have none"),
+        ({"model__num_classes": 2, "data__init_args__classes": "prefix"}, "Labels must lie in [0, 2)"),
+        ({"model__label_dropout": 0.1}, "model is unconditional"),
+        ({"model__dropout": 1.5}, "must lie in [0, 1)"),
+        ({"model__warmup_steps": 8}, "warmup_steps must lie between"),
+        ({"trainer__max_steps": -1}, "max_steps must be at least 1"),
+        ({"trainer__precision": "64-true"}, "trainer.precision must be one of"),
+        (
+            {"model__backbone__init_args__flags__learn_sigma": False, "model__objective": {"kind": "hybrid"}},
+            "learned variance",
+        ),
+        ({"average__decay": 1.0}, "decay must lie in"),
+        ({"writer__save_every": 0}, "must be at least 1"),
+    ],
+)
+def test_bad_input(tmp_path, folder, capsys, changes, says):
+    (tmp_path / "EMPTY").mkdir()
+    changes = {key: str(tmp_path / value) if value in ("EMPTY", "NOWHERE") else value for key, value in changes.items()}
+    assert fit(tmp_path, settings(folder, **changes)) == 1
+    error = capsys.readouterr().err
+    assert says in error and "Traceback" not in error and error.count("error:") == 1
+    assert not (tmp_path / "run/last.ckpt").exists()
+
+
+def test_mixed_sizes_train_and_broken_ones_stop(tmp_path, capsys):
+    root = tmp_path / "images"
+    root.mkdir()
+    source = np.random.default_rng(0)
+    for i in range(12):  # of any size: squares of the model's size come out
+        pixels = source.integers(0, 256, (9 + i, 30 - i, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{i:02d}.jpg")
+    config = settings(root, data__init_args__channels=1, data__init_args__held_out_share=0.0, trainer__max_steps=3)
+    assert fit(tmp_path, config) == 0
+    for i in range(3):
+        (root / f"{i:02d}.jpg").write_bytes(b"no picture")
+    config["data"]["init_args"]["max_broken"] = 2
+    for cache in (True, False):
+        config["data"]["init_args"]["cache"] = cache
+        assert fit(tmp_path, config, f"broken-{cache}") == 1
+        error = capsys.readouterr().err
+        assert "At most 2 pictures may be broken, got 3" in error and "00.jpg" in error and "Traceback" not in error
+
+
+def test_broken_pictures_in_worker_processes(tmp_path, folder, capsys):
+    root = tmp_path / "images"
+    root.mkdir()
+    for i in range(12):
+        (root / f"{i:02d}.png").write_bytes(b"no picture" if i % 2 else next(folder.rglob("*.png")).read_bytes())
+    init = {"max_broken": 1, "cache": False, "num_workers": 1, "held_out_share": 0.0}
+    config = settings(root)
+    config["data"]["init_args"].update(init)
+    assert fit(tmp_path, config) == 1
+    error = capsys.readouterr().err.split("error:")[1]
+    assert error.startswith(" At most 1 pictures may be broken, got 2") and "Traceback" not in error
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(tmp_path, folder, capsys):
+    config = settings(folder, model__warmup_steps=0, trainer__gradient_clip_val=0.0, writer__save_every=1)
+    config["trainer"]["val_check_interval"] = 100
+    assert fit(tmp_path, settings(folder, trainer__max_steps=3, writer__save_every=1)) == 0
+    good = state(tmp_path)
+    config["trainer"]["max_steps"] = 8
+    config["model"]["optimizer"] = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e30}}
+    assert fit(tmp_path, config) == 1
+    error = capsys.readouterr().err
+    assert "must stay finite, got" in error and "last checkpoint is kept" in error
+    kept = state(tmp_path)
+    assert kept["global_step"] >= good["global_step"]
+    assert all(bool(torch.isfinite(value).all()) for value in kept["current_model_state"].values())
+
+
+def test_another_model_is_not_resumed(tmp_path, folder, capsys):
+    assert fit(tmp_path, settings(folder, trainer__max_steps=3)) == 0
+    other = settings(folder, model__backbone__init_args__flags__num_res_blocks=2)
+    assert fit(tmp_path, other) == 1
+    assert "a training of another model (its network differ)" in capsys.readouterr().err
+
+
+def wait(condition, process, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
