@@ -171,7 +171,7 @@ def main(args: list[str] | None = None) -> int:
         return 0
     try:
         # Where the command line is the process's own, the process ends next: late signals, of peers that stop as well,
-        # must not change its exit status.
+        # must neither change its exit status nor keep it from telling why.
         with stop_signals.handling(for_good=own), _short_thread_errors():
             _run(args)
     except Interrupted as stop:
@@ -196,6 +196,7 @@ _BESIDE_THE_POINT = (
     "Couldn't infer the batch indices",
     "LightningCLI.s args",
     ".*LeafSpec",
+    "It is recommended to use `self.log",  # what is logged so is synchronised already
     "The `srun` command",
 )
 

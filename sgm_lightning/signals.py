@@ -39,16 +39,18 @@ class StopSignals:
 
     @contextmanager
     def handling(self, for_good: bool = False) -> Iterator[None]:
-        """Our handlers inside, the previous ones afterwards; after an interruption `for_good`, signals are ignored."""
+        """Our handlers inside, the previous ones afterwards; after a failure `for_good`, signals are ignored."""
         before: dict[int, Any] = {number: signal.getsignal(number) for number in self.NUMBERS}
         self.received, self.deferred, self.on_signal = None, False, lambda: None
         self.install()
+        failed = True
         try:
             yield
+            failed = False
         finally:
             if threading.current_thread() is threading.main_thread():
                 for number, handler in before.items():
-                    signal.signal(number, signal.SIG_IGN if for_good and self.received else handler)
+                    signal.signal(number, signal.SIG_IGN if for_good and failed else handler)
 
     def check(self) -> None:
         """Raise `Interrupted` if a signal came."""

@@ -47,7 +47,7 @@ def test_classes_of_a_folder(tmp_path):
     assert FolderSource(str(tmp_path / "sub"), "none").labels is None
     save(tmp_path / "sub" / "stray.png", gray())
     assert FolderSource(str(tmp_path / "sub")).labels is None
-    with pytest.raises(SGMError, match="stray.png lies in no subfolder"):
+    with pytest.raises(SGMError, match=r"stray\.png lies in no subfolder"):
         FolderSource(str(tmp_path / "sub"), "subfolder")
     (tmp_path / "empty").mkdir()
     for wrong in ("empty", "nowhere"):

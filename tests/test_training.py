@@ -214,10 +214,12 @@ def test_a_signal_saves_and_a_longer_training_goes_on(tmp_path, folder):
     step = state(tmp_path)["global_step"]
     config["trainer"]["max_steps"] = step + 2
     assert fit(tmp_path, config) == 0 and state(tmp_path)["global_step"] == step + 2
-    config["trainer"]["max_steps"] = step + 5  # a finished training, extended
+    config["trainer"]["max_steps"] = step + 5  # a finished training, extended, at another rate
+    config["model"]["optimizer"]["init_args"]["lr"] = 5e-4
     assert fit(tmp_path, config) == 0
     again = state(tmp_path)
     assert again["global_step"] == step + 5 and again["averaging_state"]["n_averaged"] == step + 5
+    assert again["optimizer_states"][0]["param_groups"][0]["lr"] == 5e-4
 
 
 def test_two_processes_take_the_same_step_as_one(tmp_path, folder):

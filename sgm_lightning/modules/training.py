@@ -96,10 +96,11 @@ class TrainingModule(pl.LightningModule):
         self.objective = objective or Objective("hybrid" if learned else "simple")
         self.objective.check(self.denoiser)
         self.step_sampler = step_sampler or UniformSteps()
-        self.optimizer = optimizer
+        self.optimizer = _Shared(optimizer)
         self.warmup_steps, self.lr_schedule, self.label_dropout = warmup_steps, lr_schedule, label_dropout
         self.nelbo_images, self.nelbo_spacing = nelbo_images, nelbo_spacing
         # Metrics are no modules of this one: they are neither averaged nor saved.
+        self._given: list[dict[str, Any]] = []
         self._drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in loaded.network.modules())
         names = ["loss", "nelbo", *(f"loss_quarter_{quarter + 1}" for quarter in range(_QUARTERS))]
         self.held_out: dict[str, MeanMetric] = {name: MeanMetric() for name in names}
@@ -127,9 +128,18 @@ class TrainingModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         parameters = [p for p in self.parameters() if p.requires_grad]
-        optimizer = self.optimizer(parameters) if self.optimizer else AdamW(parameters, 1e-4, weight_decay=0.0)
+        make = self.optimizer.value
+        optimizer = make(parameters) if make else AdamW(parameters, 1e-4, weight_decay=0.0)
         schedule = warmup_schedule(optimizer, self.trainer.max_steps, self.warmup_steps, self.lr_schedule)
+        self._given = [{key: value for key, value in g.items() if key != "params"} for g in optimizer.param_groups]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """A resumed optimiser keeps its moments; rate, decay and the like are what the command says now."""
+        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        schedule.base_lrs = [given["initial_lr"] for given in self._given]
+        for group, given, factor in zip(optimizer.param_groups, self._given, schedule.lr_lambdas, strict=True):
+            group.update({**given, "lr": given["initial_lr"] * factor(schedule.last_epoch)})
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """Mean loss of the batch."""
@@ -211,6 +221,19 @@ class TrainingModule(pl.LightningModule):
                 f"The loss must stay finite, got {float(loss)} at step {trainer.global_step}; the last checkpoint is kept: "
                 "lower the learning rate, clip gradients (`trainer.gradient_clip_val`), or use bf16 for 16-bit floats."
             )
+
+
+class _Shared:
+    """Holds what a copy of the module, as the average of its weights is, shares with it.
+
+    What makes the optimiser refers to the command line's parser, and by that to the trainer and its processes.
+    """
+
+    def __init__(self, value: OptimizerCallable | None) -> None:
+        self.value = value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        return self
 
 
 def _set_dropout(network: nn.Module, rate: float) -> None:
