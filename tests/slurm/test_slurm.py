@@ -9,8 +9,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import test_training
 import yaml
+from PIL import Image
 from test_cli import ROOT, predict, settings
 
 pytestmark = pytest.mark.slurm
@@ -52,9 +55,9 @@ def reference(tmp_path_factory):
 class Job:
     """One submission."""
 
-    def __init__(self, environment, folder, script, *args, **knobs):
+    def __init__(self, environment, folder, script, *args, settings=SETTINGS, **knobs):
         config = folder / "config.yaml"
-        config.write_text(yaml.safe_dump(SETTINGS))
+        config.write_text(yaml.safe_dump(settings))
         self.run = folder / "run"
         self.environment = {**environment, "CONFIG": str(config), "RUN_DIR": str(self.run), **knobs}
         output = "--output=" + str(folder / "job-%j.log")
@@ -157,3 +160,29 @@ def test_time_limit_in_an_array(slurm, tmp_path):
     until(lambda: max(restarts for _, restarts in job.fields()) == 1, 120, job)
     assert sorted(job.fields())[0] == ("CANCELLED", 0)
     job.call("scancel", job.id)
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    """Settings of a training of 16 pictures."""
+    root = tmp_path_factory.mktemp("data")
+    for i in range(16):
+        Image.fromarray(np.full((8, 8), 16 * i, np.uint8)).save(root / f"{i:02d}.png")
+    return test_training.settings(
+        root, writer__save_every=20, trainer__max_steps=300, trainer__val_check_interval=100, data__init_args__cache=False
+    )
+
+
+@pytest.mark.parametrize(("nodes", "how"), [(1, "requeue"), (2, "USR1")])
+def test_fit_goes_on_after(slurm, tmp_path, training, nodes, how):
+    """Sent back by Slurm, or told to stop: in the queue again, and on to the end, as if nothing had been."""
+    job = Job(slurm, tmp_path, "fit.sbatch", f"--nodes={nodes}", settings=training)
+    until(lambda: (job.run / "last.ckpt").is_file(), 90, job)
+    job.call(*(["scontrol", "requeue", job.id] if how == "requeue" else ["scancel", "--signal=USR1", job.id]))
+    job.wait("COMPLETED")
+    assert job.fields()[0][1] == 1 and "Resuming at step" in logs(job)
+    found = test_training.state(tmp_path)
+    assert found["global_step"] == 300 and found["averaging_state"]["n_averaged"] == 300
+    if nodes == 1:
+        assert test_training.fit(tmp_path, training, "whole") == 0
+        test_training.same(found, test_training.state(tmp_path, "whole"))
