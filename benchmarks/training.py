@@ -146,9 +146,8 @@ def benchmark(
             denoiser(x, steps_64).x0_hat.square().mean().backward()
             times.append(time.perf_counter() - begun)
         consumed = len(x) / statistics.median(times)
-        print(
-            f"64 × 64: the network of {sum(p.numel() for p in denoiser.parameters()) / 1e6:.0f} M takes {consumed:.1f} images/s"
-        )
+        size = sum(p.numel() for p in denoiser.parameters()) / 1e6
+        print(f"64 × 64: the network of {size:.0f} M takes {consumed:.1f} images/s")
         for cache in (True, False):
             served = loader(pictures, cache, batch_size)
             kind = "decoded once, from the cache" if cache else "178 × 218 JPEG, decoded every time"
