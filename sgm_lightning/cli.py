@@ -25,6 +25,7 @@ import sgm_lightning.sources
 import sgm_lightning.training  # noqa: F401  short class names in YAML come from what is imported
 from sgm_lightning.callbacks import Evaluate, RunWriter, SampleGrid, SamplingProgress, TrainingRun, WeightAverage
 from sgm_lightning.callbacks.report import ReportWriter
+from sgm_lightning.checkpoint_io import AtomicCheckpointIO
 from sgm_lightning.convert import convert
 from sgm_lightning.data import EvaluatedImages, SampleIndices, TrainingData
 from sgm_lightning.errors import SGMError
@@ -102,6 +103,8 @@ class TrainingCLI(LightningCLI):
         config = self.config_init[self.subcommand]
         if config["trainer"]["logger"] in (None, True):
             kwargs["logger"] = TensorBoardLogger(config["run_dir"], name="", version="tensorboard")
+        if config["trainer"]["plugins"] is None:
+            kwargs["plugins"] = [AtomicCheckpointIO()]
         kwargs["default_root_dir"] = config["run_dir"]
         return super().instantiate_trainer(**kwargs)
 

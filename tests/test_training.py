@@ -16,10 +16,11 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sgm_lightning import ADMFlags, Condition, DiffusersCheckpoint, SGMError
+from sgm_lightning import ADMFlags, Condition, DiffusersCheckpoint, SGMError, save_diffusers
 from sgm_lightning.backbones import NewNetwork, TrainedCheckpoint
 from sgm_lightning.backbones.rebuild import with_classes, without_classes
 from sgm_lightning.cli import main
+from sgm_lightning.modules import TrainingModule
 from sgm_lightning.training.lora import LoRA
 
 ROOT = Path(__file__).parents[1]
@@ -370,6 +371,24 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(tmp_path, fold
     kept = state(tmp_path)
     assert kept["global_step"] >= good["global_step"]
     assert all(bool(torch.isfinite(value).all()) for value in kept["current_model_state"].values())
+
+
+def test_dropout_is_on_whatever_the_loader(tmp_path, folder):
+    """A loaded network is in evaluation mode; training must not stay there."""
+    save_diffusers(NewNetwork(ADMFlags(**FLAGS)).load(), tmp_path / "model")
+    module = TrainingModule(DiffusersCheckpoint(str(tmp_path / "model")), dropout=0.5)
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([5, 700])
+    torch.nn.init.normal_(module.denoiser.network.conv_out.weight)
+    first, second = (module.denoiser.network(x, t).sample for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+def test_a_full_disk_is_told_in_a_sentence(small_disk, tmp_path, folder, capsys):
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(settings(folder)))
+    assert main(["fit", "--config", str(file), "--run_dir", str(small_disk / "run")]) == 1
+    error = capsys.readouterr().err
+    assert "error:" in error and "No space left" in error and "Traceback" not in error
 
 
 def test_another_model_is_not_resumed(tmp_path, folder, capsys):

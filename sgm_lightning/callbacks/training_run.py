@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_info
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.run.atomic import write_atomically
+from sgm_lightning.run.atomic import remove_leftovers, write_atomically
 from sgm_lightning.signals import Interrupted, stop_signals
 
 _AGREE_EVERY = 10  # steps; several processes must stop at the same one
@@ -47,6 +46,7 @@ class TrainingRun(Checkpoint):
         stop_signals.deferred = True
         if trainer.is_global_zero and self.config_text:
             self.path.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self.path)
             write_atomically(self.path / "config.yaml", lambda file: file.write(self.config_text.encode()))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -99,7 +99,4 @@ class TrainingRun(Checkpoint):
                     f"The weights must stay finite, got NaN or infinity in {name} at step {trainer.global_step}; the last "
                     "checkpoint is kept: lower the learning rate or clip gradients (`trainer.gradient_clip_val`)."
                 )
-        temporary = path.with_name(f".{path.name}.tmp")
-        trainer.save_checkpoint(temporary, weights_only=False)
-        if trainer.is_global_zero:
-            os.replace(temporary, path)
+        trainer.save_checkpoint(path, weights_only=False)

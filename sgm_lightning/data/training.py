@@ -194,6 +194,8 @@ class TrainingData(pl.LightningDataModule):
         for labels in (squares.labels, held_out.labels):
             _check_labels(labels, module.num_classes)
         rank_zero_info(f"Data: {len(rows)} pictures to train on, {len(kept)} held out.")
+        if module.num_classes is not None and self.source.class_names:
+            rank_zero_info("Classes: " + ", ".join(f"{i} {name}" for i, name in enumerate(self.source.class_names)) + ".")
         self._sets = _Draws(squares, rows, self.seed), held_out, kept
 
     def train_dataloader(self) -> DataLoader[TrainingBatch]:

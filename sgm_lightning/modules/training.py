@@ -90,6 +90,7 @@ class TrainingModule(pl.LightningModule):
             loaded.network.enable_gradient_checkpointing()
         if compile:
             loaded.network.compile()
+        loaded.network.train()  # loaders leave networks in evaluation mode, and Lightning keeps what it finds
         self.backbone = loaded
         self.denoiser = loaded.denoiser(frozen=False)
         learned = loaded.variance == "learned_range"
@@ -240,4 +241,3 @@ def _set_dropout(network: nn.Module, rate: float) -> None:
     for module in network.modules():
         if isinstance(module, ResnetBlock2D):
             module.dropout.p = rate
-    network.register_to_config(dropout=rate)  # type: ignore[operator]
