@@ -1,7 +1,8 @@
-"""Weights from files that may be missing, truncated or hostile: tensors only, and one sentence when it fails."""
+"""Weights from files that may be missing, truncated or hostile: tensors and plain types only, one sentence on failure."""
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sgm_lightning.errors import SGMError
+
+
+def cache_folder() -> Path:
+    """Where features, decoded pictures and downloads are kept between runs: $SGM_CACHE, or ~/.cache/sgm_lightning."""
+    return Path(os.environ.get("SGM_CACHE", "~/.cache/sgm_lightning")).expanduser()
 
 
 def require_file(path: Path, hint: str) -> None:

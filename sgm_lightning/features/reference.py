@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.extractor import FeatureExtractor
+from sgm_lightning.files import cache_folder
 from sgm_lightning.images import Images
 from sgm_lightning.run.atomic import write_atomically
 
@@ -74,11 +74,6 @@ def save_reference(file: Path, images: Images, extractor: FeatureExtractor) -> N
     except OSError as error:
         raise SGMError(f"{file.parent} cannot be made ({error.strerror}); set $SGM_CACHE to a folder.") from None
     write_atomically(file, lambda out: out.write(save({"features": found}, text)))
-
-
-def cache_folder() -> Path:
-    """Where features are kept between runs."""
-    return Path(os.environ.get("SGM_CACHE", "~/.cache/sgm_lightning")).expanduser()
 
 
 def _read(file: Path) -> tuple[Tensor, dict[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +11,7 @@ import torch
 from torchvision.datasets import FashionMNIST as Download
 
 from sgm_lightning.errors import SGMError
+from sgm_lightning.files import cache_folder
 from sgm_lightning.images.base import ArrayImages
 
 # Where Debian's package dataset-fashion-mnist puts the files.
@@ -49,9 +49,9 @@ def _load(test: bool, root: str | None) -> tuple[torch.Tensor, torch.Tensor]:
     images, labels = (_idx(folder, f"{prefix}-{kind}") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
     if images is not None and labels is not None:
         return images, labels.long()
-    cache = root or os.environ.get("SGM_CACHE", "~/.cache/sgm_lightning")
+    cache = Path(root).expanduser() if root else cache_folder()
     try:
-        data = Download(Path(cache).expanduser(), train=not test, download=True)
+        data = Download(cache, train=not test, download=True)
     except (OSError, RuntimeError) as error:
         raise SGMError(
             f"Fashion-MNIST is neither in {root or _DEBIAN} nor can it be downloaded ({error}); install Debian's package "

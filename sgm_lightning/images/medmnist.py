@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from sgm_lightning.errors import SGMError
+from sgm_lightning.files import cache_folder
 from sgm_lightning.images.base import ArrayImages
 
 
@@ -45,7 +45,7 @@ class MedMNIST(ArrayImages):
         if flag not in medmnist.INFO or flag.endswith("3d"):
             known = ", ".join(key for key in medmnist.INFO if not key.endswith("3d"))
             raise SGMError(f"MedMNIST has no two-dimensional set {flag!r}, but {known}.")
-        folder = Path(root or os.environ.get("SGM_CACHE", "~/.cache/sgm_lightning")).expanduser()
+        folder = Path(root).expanduser() if root else cache_folder()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             kind = getattr(medmnist, medmnist.INFO[flag]["python_class"])

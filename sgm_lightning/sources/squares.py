@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from pathlib import Path
 
 import numpy as np
 
 from sgm_lightning.errors import SGMError
+from sgm_lightning.files import cache_folder
 from sgm_lightning.sources.base import Source
 from sgm_lightning.sources.cache import Broken, cached_squares
 from sgm_lightning.sources.prepare import Prepare
@@ -35,7 +34,7 @@ class Squares:
         self.indices = np.arange(len(source))
         size = len(source) * prepare.size**2 * prepare.channels
         if cache and not prepare.random and not source.in_memory and size <= _LARGEST_CACHE:
-            folder = Path(os.environ.get("SGM_CACHE", "~/.cache/sgm_lightning")).expanduser() / "squares"
+            folder = cache_folder() / "squares"
             self.kept, self.indices = cached_squares(source, prepare, folder, self.broken)
             if self.broken.reasons:
                 self._tell(list(self.broken.reasons.values()))
