@@ -154,7 +154,7 @@ def test_cascade(tmp_path, golden_backbone):
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_parses(config):
     command = config.stem.partition("_")[0]
-    command = command if command in ("convert", "test") else "predict"
+    command = {"convert": "convert", "test": "test", "train": "fit", "finetune": "fit"}.get(command, "predict")
     output = ["--output", "x"] if command == "convert" else []
     with pytest.raises(SystemExit) as end:
         main([command, "--config", str(config), *output, "--print_config"])
