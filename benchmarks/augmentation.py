@@ -65,8 +65,9 @@ def augmentation(
     shares = who(pools["no_class"])
     fidelity = {name: np.mean(judge(images) == labels.numpy()) for name, (images, labels) in pools["rare_classes"].items()}
     found = classify(root / "accuracy.json", pools["rare_classes"], seeds, epochs)
-    (root / "table.md").write_text(report(found, shares, fidelity))
-    print(report(found, shares, fidelity))
+    table = report(found, shares, fidelity)
+    (root / "table.md").write_text(table)
+    print(table)
 
 
 def run(args: list[str]) -> None:

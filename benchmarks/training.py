@@ -22,6 +22,7 @@ from sgm_lightning.backbones import ADMFlags, Checkpoint, DiffusersCheckpoint, N
 from sgm_lightning.callbacks import SampleGrid, TrainingRun, WeightAverage
 from sgm_lightning.data import FolderData, TrainingBatch, TrainingData
 from sgm_lightning.images import FashionMNIST
+from sgm_lightning.metrics import from_uint8
 from sgm_lightning.modules import TrainingModule
 from sgm_lightning.sources import ImagesSource
 from sgm_lightning.trainer import RunTrainer
@@ -120,8 +121,7 @@ def benchmark(
     """
     torch.set_num_threads(threads)
     backbone = DiffusersCheckpoint(checkpoint)
-    data = TrainingData(ImagesSource(FashionMNIST()), batch_size=batch_size)
-    images = data.source.images.images[:batch_size].float() / 127.5 - 1  # type: ignore[attr-defined]
+    images = from_uint8(FashionMNIST(limit=batch_size).images)
     uniform = torch.rand(batch_size, dtype=torch.float64)
     batch = TrainingBatch(images, None, torch.randn_like(images), uniform, uniform, torch.arange(batch_size))
     ratios = []

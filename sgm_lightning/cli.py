@@ -179,10 +179,7 @@ def main(args: list[str] | None = None) -> int:
             _run(args)
     except Interrupted as stop:
         if rank_zero_only.rank == 0:
-            print(
-                f"interrupted ({stop}): what is finished is safe; the same command resumes.",
-                file=sys.stderr,
-            )
+            print(f"interrupted ({stop}): what is finished is safe; the same command resumes.", file=sys.stderr)
         return EXIT_RESUMABLE
     except Exception as error:
         told = _told(error)

@@ -40,6 +40,17 @@ def golden_flags(network: str, diffusion: dict) -> ADMFlags:
     )
 
 
+def changed(config: dict, changes: dict) -> dict:
+    """The settings with others in their places, named as in `model__guidance__init_args`."""
+    for path, value in changes.items():
+        node = config
+        *parents, last = path.split("__")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return config
+
+
 @pytest.fixture(scope="session")
 def golden_backbone():
     def load(network: str, diffusion: dict):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import FASHION, GOLDENS, golden_flags
+from conftest import FASHION, GOLDENS, changed, golden_flags
 
 from sgm_lightning import ADMCheckpoint, ADMFlags, Backbone, DiffusersCheckpoint, SGMError, save_diffusers
 from sgm_lightning.backbones.adm_flags import unet_from_flags
@@ -44,13 +44,7 @@ def settings(**changes):
         },
         "trainer": {"accelerator": "cpu"},
     }
-    for path, value in changes.items():
-        node = config
-        *parents, last = path.split("__")
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    return config
+    return changed(config, changes)
 
 
 def predict(tmp_path, name="run", config=None, *args, config_folder=None):

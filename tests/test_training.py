@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import changed
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -68,14 +69,7 @@ def settings(folder, **changes):
         "trainer": {"accelerator": "cpu", "max_steps": 8, "val_check_interval": 4, "log_every_n_steps": 1,
                     "enable_progress_bar": False},
     }  # fmt: skip
-    config = copy.deepcopy(config)
-    for path, value in changes.items():
-        node = config
-        *parents, last = path.split("__")
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    return config
+    return changed(config, changes)
 
 
 def fit(tmp_path, config, name="run"):

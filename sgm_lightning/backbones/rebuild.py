@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,9 +16,8 @@ from sgm_lightning.errors import SGMError
 
 def describe(backbone: Backbone) -> dict[str, Any]:
     """All but the weights, as what JSON holds."""
-    config = {key: value for key, value in dict(backbone.network.config).items() if not key.startswith("_")}
     return {
-        "network": json.loads(json.dumps(config)),
+        "network": json.loads(json.dumps(_config(backbone.network))),
         "betas": backbone.betas.tolist(),
         "prediction": backbone.prediction,
         "variance": backbone.variance,
@@ -57,13 +57,13 @@ def with_classes(backbone: Backbone, num_classes: int, null_class: bool) -> Back
         return backbone
     weights = backbone.network.state_dict()
     name = "class_embedding.weight"
-    network = _changed(backbone.network, num_class_embeds=num_classes + null_class, null_class=null_class)
+    network = _unet({**_config(backbone.network), "num_class_embeds": num_classes + null_class, "null_class": null_class})
     old, new = weights.get(name), torch.zeros_like(network.state_dict()[name])
     if old is not None:
         new[: len(old)] = old
         new[len(old) :] = old.mean(0)
     network.load_state_dict({**weights, name: new})
-    return Backbone(network, backbone.betas, backbone.prediction, backbone.variance, backbone.schedule)
+    return replace(backbone, network=network)
 
 
 def without_classes(backbone: Backbone) -> Backbone:
@@ -80,13 +80,14 @@ def without_classes(backbone: Backbone) -> Backbone:
     embedding = weights.pop("class_embedding.weight")
     name = "time_embedding.linear_2.bias"
     weights[name] = weights[name] + embedding[backbone.null_class]
-    network = _changed(backbone.network, num_class_embeds=None, null_class=False)
+    network = _unet({**_config(backbone.network), "num_class_embeds": None, "null_class": False})
     network.load_state_dict(weights)
-    return Backbone(network, backbone.betas, backbone.prediction, backbone.variance, backbone.schedule)
+    return replace(backbone, network=network)
 
 
-def _changed(network: UNet2DModel, **changes: Any) -> UNet2DModel:
-    return _unet({**{key: value for key, value in dict(network.config).items() if not key.startswith("_")}, **changes})
+def _config(network: UNet2DModel) -> dict[str, Any]:
+    """What the network was made with; names with an underscore are diffusers' own notes."""
+    return {key: value for key, value in network.config.items() if not key.startswith("_")}
 
 
 def _unet(config: dict[str, Any]) -> UNet2DModel:

@@ -164,6 +164,7 @@ class TrainingData(pl.LightningDataModule):
         self.batch_size, self.max_broken, self.cache, self.num_workers = batch_size, max_broken, cache, num_workers
         self.crop, self.flip, self.value_range, self.channels = crop, flip, value_range, channels
         self.seed = seed
+        self._opened: tuple[Squares, Squares | None] | None = None
         self._sets: tuple[_Draws, Squares, np.ndarray] | None = None
 
     def prepare_data(self) -> None:
@@ -223,6 +224,9 @@ class TrainingData(pl.LightningDataModule):
         return DataLoader(held_out, batch_size=None)
 
     def _open(self) -> tuple[Squares, Squares | None]:
+        """The pictures to train on and those held out; opened once a process."""
+        if self._opened is not None:
+            return self._opened
         channels, size, _ = self.trainer.lightning_module.image_shape  # type: ignore[union-attr]
         squares = []
         for source in (self.source, self.held_out):
@@ -236,7 +240,8 @@ class TrainingData(pl.LightningDataModule):
                 )
             prepare = Prepare(size, channels, self.crop, self.flip, self.value_range)
             squares.append(Squares(source, prepare, self.max_broken, self.cache))
-        return squares[0], squares[1] if len(squares) > 1 else None
+        self._opened = squares[0], squares[1] if len(squares) > 1 else None
+        return self._opened
 
 
 class FolderData(TrainingData):

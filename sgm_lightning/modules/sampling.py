@@ -15,6 +15,7 @@ from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance, SelfGuidance
 from sgm_lightning.metrics import minority_score, to_uint8
+from sgm_lightning.modules.precision import AUTOCAST
 from sgm_lightning.rng import SampleNoise
 from sgm_lightning.samplers import DDPM, Sampler
 
@@ -65,7 +66,7 @@ class SamplingModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Read the weights; every check that needs them or the trainer comes before a file is written."""
         precision = self.trainer.precision
-        if precision not in ("32-true", "16-mixed", "bf16-mixed"):
+        if precision not in AUTOCAST:
             raise SGMError(
                 f"Sampling keeps the state in float32: trainer.precision must be 32-true, 16-mixed or bf16-mixed, got "
                 f"{precision}."
@@ -90,8 +91,7 @@ class SamplingModule(pl.LightningModule):
                     f"Upsamplers, and they alone, take low-resolution images: the model is {kind}, got data of class "
                     f"{type(data).__name__}; set `data.class_path` to SampleIndices or LowResolution."
                 )
-        mixed = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
-        self.denoiser.autocast_dtype = mixed.get(precision)
+        self.denoiser.autocast_dtype = AUTOCAST[precision]
 
     def predict_step(self, batch: Chunk, batch_idx: int) -> dict[str, Any]:
         """Draw one chunk.

@@ -21,10 +21,10 @@ from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.errors import SGMError
 from sgm_lightning.metrics import to_uint8
 from sgm_lightning.metrics.elbo import negative_elbo
+from sgm_lightning.modules.precision import AUTOCAST
 from sgm_lightning.training import Objective, StepSampler, UniformSteps, warmup_schedule
 from sgm_lightning.training.lora import LoRA
 
-_AUTOCAST = {"32-true": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 _QUARTERS = 4
 
 
@@ -100,9 +100,9 @@ class TrainingModule(pl.LightningModule):
         self.optimizer = _Shared(optimizer)
         self.warmup_steps, self.lr_schedule, self.label_dropout = warmup_steps, lr_schedule, label_dropout
         self.nelbo_images, self.nelbo_spacing = nelbo_images, nelbo_spacing
-        # Metrics are no modules of this one: they are neither averaged nor saved.
         self._given: list[dict[str, Any]] = []
         self._drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in loaded.network.modules())
+        # In a dict, metrics are no modules of this one: they are neither averaged nor saved.
         names = ["loss", "nelbo", *(f"loss_quarter_{quarter + 1}" for quarter in range(_QUARTERS))]
         self.held_out: dict[str, MeanMetric] = {name: MeanMetric() for name in names}
 
@@ -119,13 +119,13 @@ class TrainingModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Check the trainer's settings."""
         precision = self.trainer.precision
-        if precision not in _AUTOCAST:
-            raise SGMError(f"trainer.precision must be one of {', '.join(_AUTOCAST)}, got {precision}.")
+        if precision not in AUTOCAST:
+            raise SGMError(f"trainer.precision must be one of {', '.join(AUTOCAST)}, got {precision}.")
         if self.trainer.max_steps < 1:
             raise SGMError(f"trainer.max_steps must be at least 1, got {self.trainer.max_steps}.")
         for metric in self.held_out.values():
             metric.to(self.trainer.strategy.root_device)
-        self.denoiser.autocast_dtype = _AUTOCAST[precision]
+        self.denoiser.autocast_dtype = AUTOCAST[precision]
 
     def configure_optimizers(self) -> dict[str, Any]:
         parameters = [p for p in self.parameters() if p.requires_grad]

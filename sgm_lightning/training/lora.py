@@ -52,11 +52,8 @@ class LoRA:
         adapted = copy.deepcopy(network)
         self.inject(adapted)
         adapted.load_state_dict(weights)
-        merged = {}
         for module in adapted.modules():
             if hasattr(module, "merge") and hasattr(module, "base_layer"):
                 module.merge()  # type: ignore[operator]
-        for name, value in adapted.state_dict().items():
-            if "lora_" not in name:
-                merged[name.replace(".base_layer.", ".")] = value
-        network.load_state_dict(merged)
+        merged = {name: value for name, value in adapted.state_dict().items() if "lora_" not in name}
+        network.load_state_dict({name.replace(".base_layer.", "."): value for name, value in merged.items()})

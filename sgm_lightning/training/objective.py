@@ -101,11 +101,8 @@ class Objective:
             return 1.0
         # SNR as a quotient of tables: 1 − ᾱ in float32 loses digits near ᾱ = 1.
         process = denoiser.process
-        snr = (
-            (process.at("sqrt_alphas_cumprod", index) / process.at("sqrt_one_minus_alphas_cumprod", index))
-            .square()
-            .flatten()
-        )
+        signal, noise = process.at("sqrt_alphas_cumprod", index), process.at("sqrt_one_minus_alphas_cumprod", index)
+        snr = (signal / noise).square().flatten()
         weight = snr.clamp(max=self.min_snr_gamma)
         if denoiser.prediction == "epsilon":
             return weight / snr
