@@ -115,7 +115,7 @@ class TrainingCLI(LightningCLI):
         for callback in self.trainer.callbacks:
             if isinstance(callback, TrainingRun):
                 callback.config_text = self._parser(self.subcommand).dump(config, skip_none=False)
-                if self.config_init[self.subcommand]["ckpt_path"] is None and callback.last.is_file():
+                if callback.last.is_file():  # what the run itself has reached, whatever it started from
                     self.config_init[self.subcommand]["ckpt_path"] = str(callback.last)
 
 

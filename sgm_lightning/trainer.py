@@ -12,7 +12,7 @@ from typing import Any
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch import Trainer
 
-from sgm_lightning.signals import Interrupted, stop_signals
+from sgm_lightning.signals import EXIT_RESUMABLE, Interrupted, stop_signals
 
 
 class RunTrainer(Trainer):
@@ -48,7 +48,7 @@ class RunTrainer(Trainer):
         launched = isinstance(environment, LightningEnvironment) and environment.local_rank() > 0
         parent = os.getppid()
         if launched:
-            _when_gone(parent, lambda: stop_signals.stop("end of the launching process"))
+            _when_gone(parent, _end)
         stop_signals.on_signal = self._pass_on
         try:
             return work()
@@ -62,6 +62,13 @@ class RunTrainer(Trainer):
     def _pass_on(self) -> None:
         if self.strategy.launcher is not None:
             self.strategy.launcher.kill(signal.SIGTERM)
+
+
+def _end() -> None:
+    """Stop; by force where this process waits for one that has ended, as in a collective operation."""
+    stop_signals.stop("end of the launching process")
+    time.sleep(60)
+    os._exit(EXIT_RESUMABLE)
 
 
 def _when_gone(parent: int, then: Callable[[], None]) -> threading.Thread:

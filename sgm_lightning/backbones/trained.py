@@ -48,16 +48,15 @@ class TrainedCheckpoint(Checkpoint):
         return backbone
 
 
-def training_state(backbone: Backbone, lora: dict[str, Any] | None) -> dict[str, Any]:
+def training_state(backbone: Backbone, lora: dict[str, Any] | None, step_sampler: object) -> dict[str, Any]:
     """What a training checkpoint must hold beside weights, in plain types."""
-    return {_KEY: {"backbone": describe(backbone), "lora": lora}}
+    return {_KEY: {"backbone": describe(backbone), "lora": lora, "step_sampler": type(step_sampler).__name__}}
 
 
-def check_same(content: dict[str, Any], backbone: Backbone) -> None:
-    """Raise unless a training checkpoint is of the same network."""
-    theirs = content.get(_KEY, {}).get("backbone", {})
-    ours = describe(backbone)
-    differing = [key for key in ours if theirs.get(key) != ours[key]]
+def check_same(content: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Raise unless a training checkpoint is of the same network, adapters and step sampler (a `training_state`)."""
+    both = [{**part["backbone"], **part} for part in (content[_KEY], ours[_KEY])]
+    differing = [key for key in both[1] if key != "backbone" and both[0].get(key) != both[1][key]]
     if differing:
         raise SGMError(
             f"The run folder holds a training of another model (its {', '.join(differing)} differ), which cannot be "

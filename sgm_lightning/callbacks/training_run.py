@@ -15,8 +15,6 @@ from sgm_lightning.errors import SGMError
 from sgm_lightning.run.atomic import remove_leftovers, write_atomically
 from sgm_lightning.signals import Interrupted, stop_signals
 
-_AGREE_EVERY = 10  # steps; several processes must stop at the same one
-
 
 class TrainingRun(Checkpoint):
     """Writes `last.ckpt`, all that it takes to go on, every so many steps, at the end, and when a signal asks to stop.
@@ -35,6 +33,7 @@ class TrainingRun(Checkpoint):
         self._step = 0
         self._started = 0.0
         self._first = 0
+        self._validated = 0
 
     @property
     def last(self) -> Path:
@@ -54,6 +53,8 @@ class TrainingRun(Checkpoint):
         self._started = time.monotonic()
         if self._first:
             rank_zero_info(f"Resuming at step {self._first}.")
+            if _validates(trainer) and self._validated != self._first:
+                _validate(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         step = trainer.global_step
@@ -64,14 +65,29 @@ class TrainingRun(Checkpoint):
             data = trainer.datamodule  # type: ignore[attr-defined]
             images = (step - self._first) * data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
             pl_module.log("train/images_per_second", images / (time.monotonic() - self._started))
-        stop = self._asked_to_stop(trainer, step)
-        if stop or step % self.save_every == 0 or step == trainer.max_steps:
+        stop = _asked_to_stop(trainer)
+        if stop or step % self.save_every == 0 or step == trainer.max_steps or _validates(trainer):
             self._save(trainer, pl_module, self.last)
         if self.keep_every and step % self.keep_every == 0:
             self._save(trainer, pl_module, self.path / f"step-{step:06d}.ckpt")
         if stop:
-            stop_signals.check()
-            raise Interrupted("another process was interrupted")
+            _stop()
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
+    ) -> None:
+        # The state was saved before. Processes may differ by one batch: they agree on stopping while all have one.
+        if batch_idx < trainer.datamodule.common_batches and _asked_to_stop(trainer):  # type: ignore[attr-defined]
+            _stop()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = trainer.global_step
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"validated": self._validated}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._validated = state_dict["validated"]
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         stop_signals.deferred = False
@@ -84,14 +100,6 @@ class TrainingRun(Checkpoint):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         stop_signals.deferred = False
 
-    def _asked_to_stop(self, trainer: pl.Trainer, step: int) -> bool:
-        asked = stop_signals.received is not None
-        if trainer.world_size == 1:
-            return asked
-        if step % _AGREE_EVERY:
-            return False
-        return trainer.strategy.reduce_boolean_decision(asked, all=False)
-
     def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, path: Path) -> None:
         for name, parameter in pl_module.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
@@ -100,3 +108,28 @@ class TrainingRun(Checkpoint):
                     "checkpoint is kept: lower the learning rate or clip gradients (`trainer.gradient_clip_val`)."
                 )
         trainer.save_checkpoint(path, weights_only=False)
+
+
+def _asked_to_stop(trainer: pl.Trainer) -> bool:
+    """Whether any process was: all must stop at the same step."""
+    return trainer.strategy.reduce_boolean_decision(stop_signals.received is not None, all=False)
+
+
+def _stop() -> None:
+    stop_signals.check()
+    raise Interrupted("another process was interrupted")
+
+
+def _validates(trainer: pl.Trainer) -> bool:
+    """Whether Lightning validates after this batch."""
+    interval = trainer.val_check_batch
+    return bool(trainer.enable_validation and interval and (trainer.fit_loop.total_batch_idx + 1) % interval == 0)
+
+
+def _validate(trainer: pl.Trainer) -> None:
+    """The validation that a training was stopped in or before; Lightning goes on with the next step."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    loop.restarting = False
+    trainer.validating = True
+    loop.run()
+    trainer.training = True

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -186,11 +186,19 @@ class TrainingData(pl.LightningDataModule):
             kept = np.arange(len(held_out))
         if self.held_out_limit is not None and len(kept) > self.held_out_limit:
             kept = np.sort(generator(self.seed, 1, Stream.SPLIT).permutation(kept)[: self.held_out_limit])
-        batch = self.batch_size * self.trainer.world_size  # type: ignore[union-attr]
+        world = self.trainer.world_size  # type: ignore[union-attr]
+        batch = self.batch_size * world
         if batch > len(rows):
             raise SGMError(
                 f"The global batch must not be larger than the data, got {batch} images a step and {len(rows)} to train "
                 "on; set `data.batch_size`."
+            )
+        if self.held_out is not None and module.num_classes is not None:
+            held_out.labels = _renumbered(held_out.labels, self.held_out.class_names, self.source.class_names)
+        if 0 < len(kept) < world:
+            raise SGMError(
+                f"There must be a held-out picture for every process, or none, got {len(kept)} for {world} processes; "
+                "set `data.held_out_share`."
             )
         for labels in (squares.labels, held_out.labels):
             _check_labels(labels, module.num_classes)
@@ -198,6 +206,29 @@ class TrainingData(pl.LightningDataModule):
         if module.num_classes is not None and self.source.class_names:
             rank_zero_info("Classes: " + ", ".join(f"{i} {name}" for i, name in enumerate(self.source.class_names)) + ".")
         self._sets = _Draws(squares, rows, self.seed), held_out, kept
+
+    @property
+    def common_batches(self) -> int:
+        """Held-out batches that every process has at least."""
+        assert self._sets is not None and self.trainer is not None
+        return -(-(len(self._sets[2]) // self.trainer.world_size) // self.batch_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training is to go on with."""
+        assert self._sets is not None
+        return {"class_names": self.source.class_names, "pictures": len(self._sets[0].order.rows), "seed": self.seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse other classes; tell of other pictures."""
+        ours = self.state_dict()
+        differing = [f"{key} {ours[key]}, not {theirs}" for key, theirs in state_dict.items() if ours[key] != theirs]
+        if ours["class_names"] != state_dict["class_names"]:
+            raise SGMError(
+                f"The run folder holds a training of other classes ({'; '.join(differing)}), whose labels mean something "
+                "else; choose another run_dir, and start it from this one by TrainedCheckpoint."
+            )
+        if differing:
+            rank_zero_warn(f"Training goes on with other draws than before: {'; '.join(differing)}.")
 
     def train_dataloader(self) -> DataLoader[TrainingBatch]:
         trainer = self.trainer
@@ -232,13 +263,12 @@ class TrainingData(pl.LightningDataModule):
         for source in (self.source, self.held_out):
             if source is None:
                 continue
-            if self.channels is None:
-                _check_channels(source, channels)
-            elif self.channels != channels:
+            if self.channels not in (None, channels):
                 raise SGMError(
                     f"The model has {channels} channels, got data.channels: {self.channels}; set it to {channels}."
                 )
             prepare = Prepare(size, channels, self.crop, self.flip, self.value_range)
+            _check_pictures(source, prepare, self.channels is None)
             squares.append(Squares(source, prepare, self.max_broken, self.cache))
         self._opened = squares[0], squares[1] if len(squares) > 1 else None
         return self._opened
@@ -262,6 +292,18 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
+def _renumbered(labels: np.ndarray | None, theirs: list[str] | None, ours: list[str] | None) -> np.ndarray | None:
+    """Labels of another source, which numbers its classes by itself, in our numbers."""
+    if labels is None or theirs is None or ours is None or theirs == ours[: len(theirs)]:
+        return labels
+    if unknown := [name for name in theirs if name not in ours]:
+        raise SGMError(
+            f"Classes of held-out pictures must be among those trained on, got {', '.join(unknown[:5])}; remove or rename "
+            "them."
+        )
+    return np.array([ours.index(name) for name in theirs], dtype=np.int64)[labels]
+
+
 def _check_labels(labels: np.ndarray | None, num_classes: int | None) -> None:
     if num_classes is None:
         return
@@ -275,16 +317,17 @@ def _check_labels(labels: np.ndarray | None, num_classes: int | None) -> None:
         raise SGMError(f"Labels must lie in [0, {num_classes}) for this model, got {wrong}; set `model.num_classes`.")
 
 
-def _check_channels(source: Source, channels: int) -> None:
-    """Raise unless the first readable pictures have the model's channels."""
+def _check_pictures(source: Source, prepare: Prepare, as_they_are: bool) -> None:
+    """Raise unless the first readable picture suits the settings; `as_they_are`: and has the model's channels."""
     for index in range(min(len(source), 16)):
         try:
-            found = source.picture(index).shape[2]
+            picture = source.picture(index)
         except SGMError:
             continue
-        if found != channels:
+        if as_they_are and picture.shape[2] != prepare.channels:
             raise SGMError(
-                f"The model has {channels} channels, got pictures of {found}; set `data.channels: {channels}` to convert "
-                "them."
+                f"The model has {prepare.channels} channels, got pictures of {picture.shape[2]}; set "
+                f"`data.channels: {prepare.channels}` to convert them."
             )
+        prepare.square(picture, np.random.default_rng(0))
         return

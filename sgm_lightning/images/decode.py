@@ -27,23 +27,26 @@ def image_files(root: Path) -> list[Path]:
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """(H, W, C): uint8 gray or RGB, or uint16 gray; palettes, transparency and other colour spaces become RGB.
+    """(H, W, C): uint8 gray or RGB, uint16 gray, or float32 gray where there are fractions or signs.
+
+    Palettes, transparency and other colour spaces become RGB.
 
     Raises:
-        SGMError: If the file is not an image, or is truncated.
+        SGMError: If the file is not an image, is truncated, or holds NaN or infinity.
     """
     try:
         with Image.open(path) as image:
             if image.mode in ("1", "LA"):
                 pixels = np.array(image.convert("L"))
-            elif image.mode in ("L", "RGB") or image.mode.startswith("I"):
+            elif image.mode in ("L", "RGB", "F") or image.mode.startswith("I"):
                 pixels = np.array(image)
             else:
                 pixels = np.array(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SGMError(f"{path} cannot be read as an image ({error}); remove or replace it.") from None
     if pixels.dtype != np.uint8:
-        if pixels.min() < 0 or pixels.max() > 65535:
-            raise SGMError(f"{path} must have values of 8 or 16 bits, got up to {pixels.max()}; export it as such.")
-        pixels = pixels.astype(np.uint16)
+        if not np.isfinite(pixels).all():
+            raise SGMError(f"{path} must have finite values, got NaN or infinity; repair or remove it.")
+        fits = pixels.dtype.kind in "iu" and pixels.min() >= 0 and pixels.max() <= 65535
+        pixels = pixels.astype(np.uint16 if fits else np.float32)
     return pixels[..., None] if pixels.ndim == 2 else pixels

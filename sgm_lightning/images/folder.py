@@ -54,6 +54,11 @@ class ImageFolder(Images):
     @staticmethod
     def _read(path: Path) -> Tensor:
         pixels = read_pixels(path)
+        if pixels.dtype == np.float32:
+            low, high = pixels.min(), pixels.max()
+            raise SGMError(
+                f"{path} must hold integers from 0 to 65535, got values from {low:g} to {high:g}; export it as such."
+            )
         if pixels.dtype == np.uint16:  # samples and metrics are of 8 bits
             pixels = (pixels >> 8).astype(np.uint8)
         return torch.from_numpy(pixels).permute(2, 0, 1)

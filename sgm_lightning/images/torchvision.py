@@ -55,6 +55,15 @@ class TorchvisionImages(Images):
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def labels(self) -> Tensor | None:
+        """Class of every image, of sets with one a picture (CIFAR10, ImageNet, SVHN, …)."""
+        found = getattr(self.data, "targets", getattr(self.data, "labels", None))
+        if found is None:
+            return None
+        labels = torch.as_tensor(np.asarray(found))
+        return labels[: self.count].long() if labels.ndim == 1 else None
+
     def read(self, indices: Sequence[int]) -> Tensor:
         images = [self._image(index) for index in indices]
         if len({image.shape for image in images}) > 1:

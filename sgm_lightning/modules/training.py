@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
-from sgm_lightning.backbones import Checkpoint
+from sgm_lightning.backbones import Checkpoint, NewNetwork
 from sgm_lightning.backbones.rebuild import with_classes
 from sgm_lightning.backbones.trained import check_same, training_state
 from sgm_lightning.data.training import TrainingBatch
@@ -77,13 +77,20 @@ class TrainingModule(pl.LightningModule):
         classes = num_classes or loaded.num_classes
         if classes is None and label_dropout:
             raise SGMError("label_dropout needs classes, but the model is unconditional; set `model.num_classes`.")
+        given = loaded.network
         if classes is not None:
             loaded = with_classes(loaded, classes, label_dropout > 0)
         if dropout is not None:
             _set_dropout(loaded.network, dropout)
         self.lora = lora
         if lora is not None:
+            if isinstance(backbone, NewNetwork):
+                raise SGMError(
+                    "LoRA needs a trained network, but a NewNetwork's last layer is zero; leave `model.lora` out."
+                )
             lora.inject(loaded.network)
+            if loaded.network is not given:  # embeddings of added classes are zero: no adapter can make up for them
+                loaded.network.class_embedding.requires_grad_(True)
         else:
             loaded.network.requires_grad_(True)
         if gradient_checkpointing:
@@ -123,9 +130,12 @@ class TrainingModule(pl.LightningModule):
             raise SGMError(f"trainer.precision must be one of {', '.join(AUTOCAST)}, got {precision}.")
         if self.trainer.max_steps < 1:
             raise SGMError(f"trainer.max_steps must be at least 1, got {self.trainer.max_steps}.")
+        if self.nelbo_images:
+            self.evaluator(self.nelbo_spacing)  # raises now rather than at the first validation
         for metric in self.held_out.values():
             metric.to(self.trainer.strategy.root_device)
         self.denoiser.autocast_dtype = AUTOCAST[precision]
+        self.step_sampler.probabilities(self.denoiser.process.num_steps)  # raises if it is for another chain
 
     def configure_optimizers(self) -> dict[str, Any]:
         parameters = [p for p in self.parameters() if p.requires_grad]
@@ -193,11 +203,13 @@ class TrainingModule(pl.LightningModule):
         return denoiser
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        lora = None if self.lora is None else self.lora.settings
-        checkpoint.update(training_state(self.backbone, lora))
+        checkpoint.update(self._description())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        check_same(checkpoint, self.backbone)
+        check_same(checkpoint, self._description())
+
+    def _description(self) -> dict[str, Any]:
+        return training_state(self.backbone, None if self.lora is None else self.lora.settings, self.step_sampler)
 
     def _condition(self, batch: TrainingBatch) -> Condition:
         if self.num_classes is None or batch.labels is None:

@@ -33,11 +33,9 @@ class Source(ABC):
         """(N,) int64 class of every picture, if known."""
         return None
 
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """What changes when the pictures change, had without decoding them."""
+    def fingerprint(self) -> str | None:
+        """What changes when the pictures change, had without decoding them; None where there is no such thing.
 
-    @property
-    def in_memory(self) -> bool:
-        """Whether `picture` decodes nothing, so that a cache would not pay."""
-        return False
+        Squares of a source without one are not cached.
+        """
+        return None

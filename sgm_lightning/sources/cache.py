@@ -6,11 +6,12 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.run.atomic import write_atomically
+from sgm_lightning.run.atomic import remove_leftovers, write_atomically
 from sgm_lightning.sources.base import Source
 from sgm_lightning.sources.prepare import Prepare
 
@@ -41,71 +42,92 @@ class Broken:
             )
 
 
-def cached_squares(source: Source, prepare: Prepare, folder: Path, broken: Broken) -> tuple[np.ndarray, np.ndarray]:
+def cached_squares(
+    source: Source, fingerprint: str, prepare: Prepare, folder: Path, broken: Broken
+) -> tuple[np.ndarray, np.ndarray]:
     """The squares of all readable pictures, made on the first call.
 
     Args:
         source: The pictures.
+        fingerprint: Theirs.
         prepare: How they become squares; without a random crop.
-        folder: Where caches are kept, one file a (source, size, channels).
+        folder: Where caches are kept, one file a (source, size, channels, 8 bits or more).
         broken: Takes note of what cannot be read.
 
     Returns:
         (n, size, size, channels) squares, memory-mapped, and (n,) their indices in the source.
     """
-    key = f"{source.fingerprint()[:32]}-{prepare.size}-{prepare.channels}"
-    file, note = folder / f"{key}.npy", folder / f"{key}.json"
-    if not note.is_file():
-        _build(source, prepare, file, note, broken)
-    broken.reasons.clear()
-    for index, reason in json.loads(note.read_text())["broken"].items():
-        broken.add(int(index), reason)
-    squares = np.load(file, mmap_mode="r")
-    readable = np.setdiff1d(np.arange(len(source)), list(broken.reasons))
+    kind = "" if prepare.value_range is None else "-ranged"  # more than 8 bits are kept as floats then
+    file = folder / f"{fingerprint[:32]}-{prepare.size}-{prepare.channels}{kind}.npy"
+    squares, reasons = _open(file) if file.is_file() else (None, {})
+    # What could not be read may have been a disk that was away.
+    if squares is None or any(isinstance(square_or_reason(source, prepare, index), np.ndarray) for index in reasons):
+        broken.reasons.clear()
+        _build(source, prepare, file, broken)
+        squares, reasons = _open(file)
+    for index, reason in reasons.items():
+        broken.add(index, reason)
+    readable = np.setdiff1d(np.arange(len(source)), list(reasons))
     return squares, readable
 
 
-def _build(source: Source, prepare: Prepare, file: Path, note: Path, broken: Broken) -> None:
-    def square(index: int) -> np.ndarray | str:
-        try:
-            return prepare.square(source.picture(index))
-        except SGMError as error:
-            return str(error)
+def _open(file: Path) -> tuple[np.ndarray, dict[int, str]]:
+    """Squares, and why others are missing: JSON behind the array, so that one rename puts both in place."""
+    squares: np.memmap = np.load(file, mmap_mode="r")  # type: ignore[type-arg]
+    with open(file, "rb") as content:
+        content.seek(squares.offset + squares.nbytes)
+        reasons = json.load(content)
+    return squares, {int(index): reason for index, reason in reasons.items()}
 
+
+def _build(source: Source, prepare: Prepare, file: Path, broken: Broken) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SGMError(f"{file.parent} cannot be made ({error.strerror}); set $SGM_CACHE to a folder.") from None
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    squares: np.memmap | None = None  # type: ignore[type-arg]
-    count = 0
+    remove_leftovers(file.parent)
+
+    def write(out: IO[bytes]) -> None:
+        try:
+            _write(source, prepare, out, broken)
+        except OSError as error:
+            raise SGMError(f"{file} cannot be written ({error.strerror}); set $SGM_CACHE to another disk.") from None
+
+    write_atomically(file, write)
+
+
+def _write(source: Source, prepare: Prepare, out: IO[bytes], broken: Broken) -> None:
+    first: np.ndarray | None = None
+    begin = 0
+    # Decoders give up the interpreter's lock.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(source), 256):
+            rows = range(start, min(start + 256, len(source)))
+            made = pool.map(lambda index: square_or_reason(source, prepare, index), rows)
+            for index, square in zip(rows, made, strict=True):
+                if isinstance(square, str):
+                    broken.add(index, square)
+                    continue
+                if first is None:
+                    first = square
+                    header = {"descr": square.dtype.str, "fortran_order": False, "shape": (len(source), *square.shape)}
+                    np.lib.format.write_array_header_1_0(out, header)
+                    begin = out.tell()
+                if square.dtype != first.dtype:
+                    raise SGMError(
+                        f"All pictures must have one depth, got {square.dtype} in picture {index} but {first.dtype} "
+                        "before; convert them, or set `data.cache: false` and `data.value_range`."
+                    )
+                out.write(square.tobytes())
+    if first is None:
+        raise SGMError("Not one picture can be read; check the path.")
+    out.truncate(out.seek(begin + len(source) * first.nbytes))  # rows at the end where pictures are missing
+    out.write(json.dumps(broken.reasons).encode())
+
+
+def square_or_reason(source: Source, prepare: Prepare, index: int) -> np.ndarray | str:
+    """A square, or why there is none."""
     try:
-        # Decoders give up the interpreter's lock.
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for start in range(0, len(source), 256):
-                rows = range(start, min(start + 256, len(source)))
-                for index, made in zip(rows, pool.map(square, rows), strict=True):
-                    if isinstance(made, str):
-                        broken.add(index, made)
-                        continue
-                    if squares is None:
-                        shape = (len(source), *made.shape)
-                        squares = np.lib.format.open_memmap(temporary, "w+", made.dtype, shape)
-                    if made.dtype != squares.dtype:
-                        raise SGMError(
-                            f"All pictures must have one depth, got {made.dtype} in picture {index} but {squares.dtype} "
-                            "before; convert them, or set `data.cache: false` and `data.value_range`."
-                        )
-                    squares[count] = made
-                    count += 1
-        if squares is None:
-            raise SGMError("Not one picture can be read; check the path.")
-        squares.flush()
-        del squares
-        os.replace(temporary, file)
-    except OSError as error:
-        raise SGMError(f"{temporary} cannot be written ({error.strerror}); set $SGM_CACHE to another disk.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    text = json.dumps({"broken": {str(i): reason for i, reason in broken.reasons.items()}})
-    write_atomically(note, lambda out: out.write(text.encode()))
+        return prepare.square(source.picture(index))
+    except SGMError as error:
+        return str(error)

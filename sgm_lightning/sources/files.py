@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,8 @@ class _Files(Source):
     """Files and the name of each one's class, or None."""
 
     def __init__(self, files: Sequence[Path], classes: Sequence[str] | None) -> None:
-        self.files = list(files)
+        # One block of bytes: a list of objects would be copied to every worker, page by page, as it is read.
+        self._files = np.array([os.fsencode(file) for file in files])
         self._labels: np.ndarray | None = None
         if classes is not None:
             self.class_names = sorted(set(classes), key=_natural)
@@ -27,10 +29,14 @@ class _Files(Source):
             self._labels = np.array([number[name] for name in classes], dtype=np.int64)
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self._files)
+
+    def file(self, index: int) -> Path:
+        """Path of one picture."""
+        return Path(os.fsdecode(self._files[index]))
 
     def picture(self, index: int) -> np.ndarray:
-        return read_pixels(self.files[index])
+        return read_pixels(self.file(index))
 
     @property
     def labels(self) -> np.ndarray | None:
@@ -38,7 +44,7 @@ class _Files(Source):
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
-        for file in self.files:
+        for file in map(self.file, range(len(self))):
             try:
                 state = file.stat()
             except OSError:
@@ -94,21 +100,32 @@ class CSVSource(_Files):
 
     def __init__(self, file: str, root: str | None = None, path_column: str = "path", label_column: str = "label") -> None:
         table = Path(file)
-        try:
-            with open(table, newline="", encoding="utf-8") as text:
-                rows = list(csv.DictReader(text))
-        except (OSError, UnicodeDecodeError) as error:
-            raise SGMError(f"{table} cannot be read ({error}); check the path.") from None
-        if not rows or path_column not in rows[0]:
-            found = ", ".join(rows[0]) if rows else "no rows"
+        columns, rows = _table(table)
+        if not rows or path_column not in columns:
+            found = ", ".join(columns) if rows else "no rows"
             raise SGMError(f"{table} must have rows with a column {path_column}, got {found}; set `path_column`.")
+        wanted = [path_column, label_column] if label_column in columns else [path_column]
+        for line, row in rows:
+            if missing := [column for column in wanted if not (row[column] or "").strip()]:
+                raise SGMError(f"Every row of {table} must have a {missing[0]}, got none in line {line}; fill it in.")
         folder = table.parent if root is None else Path(root)
-        labelled = label_column in rows[0]
         super().__init__(
-            [folder / row[path_column] for row in rows], [row[label_column] for row in rows] if labelled else None
+            [folder / row[path_column] for _, row in rows],
+            [row[label_column] for _, row in rows] if label_column in columns else None,
         )
+
+
+def _table(file: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:
+    """Columns of a CSV, and its rows with their lines; a byte-order mark, as spreadsheets write, is no part of a name."""
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as text:
+            reader = csv.DictReader(text)
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SGMError(f"{file} cannot be read ({error}); check the path, and that it is a CSV in UTF-8.") from None
+    return reader.fieldnames or [], rows
 
 
 def _natural(name: str) -> tuple[bool, int, str]:
     """Classes that are numbers in order of the numbers."""
-    return (False, int(name), "") if name.isdecimal() else (True, 0, name)
+    return (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)

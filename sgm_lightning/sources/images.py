@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 
-from sgm_lightning.images import ArrayImages, Images
+from sgm_lightning.images import Images
 from sgm_lightning.sources.base import Source
 
 
@@ -33,12 +31,3 @@ class ImagesSource(Source):
     @property
     def labels(self) -> np.ndarray | None:
         return self._labels
-
-    def fingerprint(self) -> str:
-        if self.in_memory:
-            return self.images.fingerprint()
-        return hashlib.sha256(f"{self.images.name} {len(self)} {vars(self.images)!r}".encode()).hexdigest()
-
-    @property
-    def in_memory(self) -> bool:
-        return isinstance(self.images, ArrayImages)

@@ -61,9 +61,6 @@ class LongTail(Source):
     def labels(self) -> np.ndarray:
         return self._labels
 
-    def fingerprint(self) -> str:
-        return hashlib.sha256(f"{self.source.fingerprint()} {self.indices.tolist()}".encode()).hexdigest()
-
-    @property
-    def in_memory(self) -> bool:
-        return self.source.in_memory
+    def fingerprint(self) -> str | None:
+        whole = self.source.fingerprint()
+        return whole and hashlib.sha256(f"{whole} {self.indices.tolist()}".encode()).hexdigest()

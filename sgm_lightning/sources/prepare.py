@@ -19,8 +19,8 @@ class Prepare:
         channels: 1 or 3.
         crop: `center`, or `random`: the shorter side is first brought to between `size` and `size` / 0.8 pixels.
         flip: Mirror every second picture at random.
-        value_range: Pixel values that become −1 and 1; default 0 and the largest of the type (255, 65535). For medical
-            images of 12 bits, or a window of Hounsfield units.
+        value_range: Pixel values that become −1 and 1, for medical images of 12 bits, or a window of Hounsfield units;
+            default 0 and the largest of the type (255, 65535). Signed and floating-point pictures need it.
     """
 
     def __init__(
@@ -41,7 +41,22 @@ class Prepare:
         return self.crop == "random"
 
     def square(self, picture: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        """(size, size, channels) of the picture's type. `rng` decides a random crop."""
+        """(size, size, channels) uint8 or uint16 as the picture; float32 for a value range of more than 8 bits.
+
+        Args:
+            picture: (H, W, C) uint8, uint16 or float32.
+            rng: Decides a random crop.
+
+        Raises:
+            SGMError: If the picture is of floats, and no value range is set.
+        """
+        if picture.dtype != np.uint8 and self.value_range is not None:
+            picture = picture.astype(np.float32)  # files of a set may differ in what type their values need
+        elif picture.dtype == np.float32:
+            raise SGMError(
+                f"Signed and floating-point pictures need a value range, got values from {picture.min():g} to "
+                f"{picture.max():g}; set `data.value_range`."
+            )
         picture = self._colours(picture)
         shorter = self.size
         if self.random:
@@ -54,7 +69,7 @@ class Prepare:
 
     def tensor(self, square: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(channels, size, size) float32 in [−1, 1]."""
-        low, high = self.value_range or (0.0, float(np.iinfo(square.dtype).max))
+        low, high = self.value_range or (0.0, float(np.iinfo(square.dtype).max))  # floats have a range
         x = (square.astype(np.float32) - low) * np.float32(2 / (high - low)) - 1
         if self.value_range is not None:
             x = x.clip(-1, 1)
@@ -74,9 +89,10 @@ def _resize(picture: np.ndarray, shorter: int) -> np.ndarray:
     """The shorter side brought to `shorter` pixels."""
     if min(picture.shape[:2]) == shorter:
         return picture
-    if picture.dtype == np.uint16:  # PIL resizes 16 bits as floats only, a channel at a time
+    if picture.dtype != np.uint8:  # PIL resizes more than 8 bits as floats only, a channel at a time
         layers = [_resize_image(Image.fromarray(layer.astype(np.float32)), shorter) for layer in picture.transpose(2, 0, 1)]
-        return np.stack([np.array(layer).round().clip(0, 65535).astype(np.uint16) for layer in layers], axis=2)
+        resized = np.stack([np.array(layer) for layer in layers], axis=2)
+        return resized.round().clip(0, 65535).astype(np.uint16) if picture.dtype == np.uint16 else resized
     resized = np.array(_resize_image(Image.fromarray(picture.squeeze(2) if picture.shape[2] == 1 else picture), shorter))
     return resized[..., None] if resized.ndim == 2 else resized
 

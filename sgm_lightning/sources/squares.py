@@ -9,7 +9,7 @@ import numpy as np
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files import cache_folder
 from sgm_lightning.sources.base import Source
-from sgm_lightning.sources.cache import Broken, cached_squares
+from sgm_lightning.sources.cache import Broken, cached_squares, square_or_reason
 from sgm_lightning.sources.prepare import Prepare
 
 _LARGEST_CACHE = 8 * 2**30  # bytes
@@ -32,10 +32,10 @@ class Squares:
         self.source, self.prepare, self.broken = source, prepare, Broken(max_broken)
         self.kept: np.ndarray | None = None
         self.indices = np.arange(len(source))
-        size = len(source) * prepare.size**2 * prepare.channels
-        if cache and not prepare.random and not source.in_memory and size <= _LARGEST_CACHE:
+        key = source.fingerprint() if cache and not prepare.random else None
+        if key is not None and self._bytes() <= _LARGEST_CACHE:
             folder = cache_folder() / "squares"
-            self.kept, self.indices = cached_squares(source, prepare, folder, self.broken)
+            self.kept, self.indices = cached_squares(source, key, prepare, folder, self.broken)
             if self.broken.reasons:
                 self._tell(list(self.broken.reasons.values()))
         labels = source.labels
@@ -51,6 +51,11 @@ class Squares:
         else:
             row, square = self._decode(row, rng)
         return self.prepare.tensor(square, rng), None if self.labels is None else int(self.labels[row])
+
+    def _bytes(self) -> int:
+        """Of all squares, judged by the first readable one."""
+        first = (square_or_reason(self.source, self.prepare, index) for index in range(len(self.source)))
+        return len(self.source) * next((square.nbytes for square in first if not isinstance(square, str)), 0)
 
     def _decode(self, row: int, rng: np.random.Generator) -> tuple[int, np.ndarray]:
         while True:

@@ -61,9 +61,6 @@ class LossSecondMoment(StepSampler):
         num_steps: T of the chain that is trained.
     """
 
-    losses: Tensor
-    counts: Tensor
-
     def __init__(self, history: int = 10, uniform_share: float = 0.001, num_steps: int = 1000) -> None:
         super().__init__()
         if history < 1 or not 0 < uniform_share <= 1:
@@ -72,12 +69,20 @@ class LossSecondMoment(StepSampler):
                 "uses 10 and 0.001."
             )
         self.uniform_share = uniform_share
-        self.register_buffer("losses", torch.zeros(num_steps, history, dtype=torch.float64))
-        self.register_buffer("counts", torch.zeros(num_steps, dtype=torch.int64))
+        # No buffers, which would move to the GPU, where every element read would make the host wait.
+        self.losses = torch.zeros(num_steps, history, dtype=torch.float64)
+        self.counts = torch.zeros(num_steps, dtype=torch.int64)
 
     @property
     def learns(self) -> bool:
         return True
+
+    def get_extra_state(self) -> Tensor:
+        """(T, history + 1) losses and counts, for the state dict."""
+        return torch.cat([self.losses, self.counts[:, None]], 1)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.losses, self.counts = state[:, :-1].clone(), state[:, -1].long()
 
     def probabilities(self, num_steps: int) -> Tensor:
         if num_steps != len(self.counts):
