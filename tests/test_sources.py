@@ -1,6 +1,7 @@
 """Pictures to train on: where they come from, how they become squares, what is drawn when."""
 
 import csv
+import os
 import warnings
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from sgm_lightning import SGMError
 from sgm_lightning.data.training import TrainingData, _Draws, _Positions
-from sgm_lightning.images import ArrayImages, ImageFolder, MedMNIST, NpzImages
+from sgm_lightning.images import ArrayImages, ImageFolder, MedMNIST, NpzImages, TorchvisionImages
 from sgm_lightning.sources import CSVSource, FolderSource, ImagesSource, LongTail
 from sgm_lightning.sources.prepare import Prepare
 from sgm_lightning.sources.squares import Squares
@@ -71,6 +72,18 @@ def test_csv_of_paths_and_labels(tmp_path):
         CSVSource(str(table), path_column="file")
     with pytest.raises(SGMError, match="cannot be read"):
         CSVSource(str(tmp_path / "nowhere.csv"))
+    table.write_text("\ufeffpath,label\nimages/0.png,01\nimages/1.png,1\n", encoding="utf-8")  # as spreadsheets write it
+    assert CSVSource(str(table)).class_names == ["01", "1"]
+    for rows, says in (
+        ("images/0.png,a\nimages/1.png\n", "label, got none in line 3"),
+        ("a.png,x\n ,x\n", "path, got none"),
+    ):
+        table.write_text("path,label\n" + rows)
+        with pytest.raises(SGMError, match=says):
+            CSVSource(str(table))
+    table.write_text("path,label\n" + "x" * 200_000 + ",a\n")
+    with pytest.raises(SGMError, match="field larger than"):
+        CSVSource(str(table))
 
 
 def test_sixteen_bits_and_value_ranges(tmp_path):
@@ -90,6 +103,27 @@ def test_sixteen_bits_and_value_ranges(tmp_path):
     assert len(np.unique(Prepare(6, 1).square(source.picture(0)))) > 30
     with pytest.raises(SGMError, match="value_range"):
         Prepare(8, 1, value_range=(3, 3))
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["cached", "not cached"])
+def test_hounsfield_units(tmp_path, kept):
+    """Signed and floating-point slices, and one without negative values, which is read as 16 bits."""
+    slices = RNG.integers(-1000, 3000, (3, 8, 8))
+    slices[2] = abs(slices[2])
+    for i, kind in enumerate((np.int32, np.float32, np.int32)):
+        save(tmp_path / f"{i}.tif", slices[i].astype(kind))
+    source = FolderSource(str(tmp_path))
+    squares = Squares(source, Prepare(8, 1, value_range=(-200, 300)), cache=kept)
+    assert isinstance(squares.kept, np.memmap) == kept
+    for i in range(3):
+        assert np.allclose(squares.read(i, RNG)[0][0], ((slices[i] + 200) / 250 - 1).clip(-1, 1), atol=1e-6)
+    with pytest.raises(SGMError, match=r"need a value range, got values from -\d+"):
+        Prepare(8, 1).square(source.picture(0))
+    with pytest.raises(SGMError, match="must hold integers from 0 to 65535"):
+        ImageFolder(str(tmp_path))
+    save(tmp_path / "1.tif", np.full((8, 8), np.nan, np.float32))
+    with pytest.raises(SGMError, match="finite values"):
+        source.picture(1)
 
 
 def test_squares_as_in_adm():
@@ -151,6 +185,35 @@ def test_the_cache_knows_when_pictures_change(tmp_path):
     changed = Squares(FolderSource(str(file.parent)), Prepare(8, 1)).read(0, RNG)[0]
     assert np.allclose(changed[0], other / 127.5 - 1, atol=1e-6)
     assert not list((tmp_path / "cache").rglob("*.tmp"))
+
+
+def test_the_cache_tries_again_what_could_not_be_read(tmp_path):
+    """As when a disk was away: neither size nor time of the file tells."""
+    files = [save(tmp_path / "images" / f"{i}.png", gray(8, 8)) for i in range(3)]
+    times, good = os.stat(files[0]), files[0].read_bytes()
+    files[0].write_bytes(bytes(len(good)))
+    os.utime(files[0], ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.warns(UserWarning, match=r"0\.png"):
+        assert len(Squares(FolderSource(str(tmp_path / "images")), Prepare(8, 1), 1)) == 2
+    files[0].write_bytes(good)
+    os.utime(files[0], ns=(times.st_atime_ns, times.st_mtime_ns))
+    squares = Squares(FolderSource(str(tmp_path / "images")), Prepare(8, 1))
+    assert len(squares) == len(squares.kept) == 3 and not squares.broken.reasons
+
+
+def test_images_of_the_same_name_are_not_taken_for_each_other(tmp_path):
+    pixels = [gray(8, 8) for _ in range(2)]
+    for picture in pixels:
+        save(tmp_path / "images" / "0.png", picture)
+        squares = Squares(ImagesSource(ImageFolder(str(tmp_path / "images"))), Prepare(8, 1))
+        assert np.allclose(squares.read(0, RNG)[0][0], picture / 127.5 - 1, atol=1e-6)
+
+
+def test_sets_of_torchvision_have_labels(tmp_path):
+    for kind in "ab":
+        save(tmp_path / kind / "0.png", gray(8, 8))
+    source = ImagesSource(TorchvisionImages("ImageFolder", str(tmp_path)))
+    assert source.labels.tolist() == [0, 1] and source.picture(1).shape == (8, 8, 3)
 
 
 def labelled(counts):

@@ -2,12 +2,14 @@
 
 import copy
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +23,9 @@ from sgm_lightning import ADMFlags, Condition, DiffusersCheckpoint, SGMError, sa
 from sgm_lightning.backbones import NewNetwork, TrainedCheckpoint
 from sgm_lightning.backbones.rebuild import with_classes, without_classes
 from sgm_lightning.cli import main
+from sgm_lightning.data import TrainingData
 from sgm_lightning.modules import TrainingModule
+from sgm_lightning.sources import FolderSource
 from sgm_lightning.training.lora import LoRA
 
 ROOT = Path(__file__).parents[1]
@@ -178,8 +182,11 @@ def test_ema_or_current_weights(tmp_path, folder):
 
 
 def test_killed_in_the_middle_and_resumed(tmp_path, folder):
-    """Dropout on; the pass over the data ends in the middle, too."""
-    config = settings(folder, trainer__max_steps=14, model__step_sampler="sgm_lightning.training.LossSecondMoment")
+    """Dropout on, gradients gathered, steps drawn by their losses; the pass over the data ends in the middle, too."""
+    config = settings(folder, trainer__max_steps=14, trainer__accumulate_grad_batches=2, model__nelbo_spacing=4)
+    config["model"]["backbone"]["init_args"]["flags"]["diffusion_steps"] = 4  # all soon have a loss
+    sampler = {"class_path": "sgm_lightning.training.LossSecondMoment", "init_args": {"history": 1, "num_steps": 4}}
+    config["model"]["step_sampler"] = sampler
     line, environment = command(tmp_path, config, "killed")
     process = subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait(lambda: (tmp_path / "killed/last.ckpt").is_file() and state(tmp_path, "killed")["global_step"] >= 6, process)
@@ -190,7 +197,9 @@ def test_killed_in_the_middle_and_resumed(tmp_path, folder):
     subprocess.run(line, env=environment, check=True, capture_output=True, timeout=120)
     line, environment = command(tmp_path, config, "whole")
     subprocess.run(line, env=environment, check=True, capture_output=True, timeout=120)
-    same(state(tmp_path, "killed"), state(tmp_path, "whole"))
+    found = state(tmp_path, "whole")
+    assert bool((found["state_dict"]["step_sampler._extra_state"] > 0).all())
+    same(state(tmp_path, "killed"), found)
     curves = [scalars(tmp_path, name) for name in ("killed", "whole")]
     for name in ("train/loss", "held_out/nelbo", "held_out/loss_quarter_2"):
         assert curves[0][name].keys() == curves[1][name].keys()
@@ -271,6 +280,75 @@ def test_lora_trains_adapters_alone(tmp_path, folder):
         LoRA(2, layers=["nothing"]).inject(NewNetwork(ADMFlags(**FLAGS)).load().network)
 
 
+def test_adapters_beside_new_classes(tmp_path, folder, capsys):
+    pytest.importorskip("peft")
+    assert fit(tmp_path, settings(folder, model__lora={"rank": 2})) == 1
+    assert "LoRA needs a trained network" in capsys.readouterr().err
+    start = NewNetwork(ADMFlags(**FLAGS)).load()
+    torch.nn.init.normal_(start.network.conv_out.weight, std=0.1)
+    save_diffusers(start, tmp_path / "start")
+    config = settings(folder, model__lora={"rank": 2}, model__num_classes=2, trainer__max_steps=3)
+    config["model"]["backbone"] = {
+        "class_path": "sgm_lightning.DiffusersCheckpoint",
+        "init_args": {"path": str(tmp_path / "start")},
+    }
+    assert fit(tmp_path, config) == 0
+    embeddings = TrainedCheckpoint(str(tmp_path / "run")).load().network.class_embedding.weight
+    assert float(embeddings.detach().abs().min(1).values.min()) > 0  # those of both classes have been learned
+    config["model"]["lora"]["rank"] = 4
+    assert fit(tmp_path, config) == 1
+    assert "its lora differ" in capsys.readouterr().err
+
+
+def test_held_out_classes_go_by_name(tmp_path, folder, capsys):
+    source = {"class_path": "sgm_lightning.sources.FolderSource", "init_args": {"root": str(folder)}}
+    (tmp_path / "held_out").mkdir()
+    for name in ("light", "medium"):
+        shutil.copytree(folder / "light", tmp_path / "held_out" / name)
+    other = {"class_path": source["class_path"], "init_args": {"root": str(tmp_path / "held_out"), "classes": "subfolder"}}
+    config = settings(folder, model__num_classes=2, trainer__max_steps=1)
+    config["data"] = {"class_path": "sgm_lightning.data.TrainingData",
+                      "init_args": {"source": source, "held_out": other, "batch_size": 4}}  # fmt: skip
+    assert fit(tmp_path, config) == 1
+    assert "must be among those trained on, got medium" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "held_out" / "medium")
+    data = TrainingData(FolderSource(str(folder)), FolderSource(str(tmp_path / "held_out"), "subfolder"), batch_size=4)
+    data.trainer = SimpleNamespace(
+        lightning_module=SimpleNamespace(image_shape=(1, 8, 8), num_classes=2), world_size=1, global_rank=0
+    )
+    data.setup("fit")
+    batch = next(iter(data.val_dataloader()))
+    assert batch.labels.tolist() == [1] * 4 and float(batch.images.mean()) > 0  # light, which is 0 in its own folder
+    data._sets, data._opened, data.trainer.world_size = None, None, 16
+    data.batch_size, data.held_out_limit = 1, 12
+    with pytest.raises(SGMError, match="got 12 for 16 processes"):
+        data.setup("fit")
+
+
+def test_a_run_goes_on_from_its_own_state(tmp_path, folder, capsys):
+    """A checkpoint to start from counts once; other classes are refused."""
+    assert fit(tmp_path, settings(folder, trainer__max_steps=6), "other") == 0
+    config = settings(folder, trainer__max_steps=9, ckpt_path=str(tmp_path / "other/last.ckpt"))
+    assert fit(tmp_path, config) == 0
+    capsys.readouterr()
+    config["trainer"]["max_steps"] = 12
+    assert fit(tmp_path, config) == 0
+    assert sorted(scalars(tmp_path)["train/loss"]) == list(range(6, 12))  # from 6 the first time, from 9 the second
+    config["data"]["init_args"]["classes"] = "none"
+    assert fit(tmp_path, config) == 1
+    assert "a training of other classes" in capsys.readouterr().err
+
+
+def test_a_validation_that_was_cut_short_is_made_up_for(tmp_path, folder):
+    assert fit(tmp_path, settings(folder, trainer__max_steps=4)) == 0
+    whole = scalars(tmp_path)["held_out/nelbo"]
+    for file in (tmp_path / "run/tensorboard").glob("*"):
+        file.unlink()
+    assert fit(tmp_path, settings(folder, trainer__max_steps=5)) == 0  # the state was saved before it
+    again = scalars(tmp_path)["held_out/nelbo"]
+    assert list(again) == list(whole) == [3] and again[3] == pytest.approx(whole[3], rel=1e-5)
+
+
 def test_classes_are_added_and_taken_away_without_changing_the_function():
     backbone = NewNetwork(ADMFlags(**FLAGS)).load()
     torch.nn.init.normal_(backbone.network.conv_out.weight, std=0.1)
@@ -309,6 +387,8 @@ def test_classes_are_added_and_taken_away_without_changing_the_function():
         ),
         ({"average__decay": 1.0}, "decay must lie in"),
         ({"writer__save_every": 0}, "must be at least 1"),
+        ({"model__nelbo_spacing": 2000}, "1000"),
+        ({"grid__spacing": 2000}, "1000"),
     ],
 )
 def test_bad_input(tmp_path, folder, capsys, changes, says):

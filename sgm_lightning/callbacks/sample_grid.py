@@ -27,6 +27,10 @@ class SampleGrid(Callback):
     def __init__(self, images: int = 16, spacing: str | int | None = "50") -> None:
         self.images, self.spacing = images, spacing
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self.images:
+            pl_module.evaluator(self.spacing)  # raises now rather than at the first validation
+
     # Not at the validation's end: the averaged weights are gone by then.
     @torch.no_grad()
     def on_validation_batch_start(
