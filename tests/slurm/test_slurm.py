@@ -168,21 +168,21 @@ def training(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     for i in range(16):
         Image.fromarray(np.full((8, 8), 16 * i, np.uint8)).save(root / f"{i:02d}.png")
-    return test_training.settings(
-        root, writer__save_every=20, trainer__max_steps=300, trainer__val_check_interval=100, data__init_args__cache=False
-    )
+    return test_training.settings(root, writer__save_every=20, trainer__val_check_interval=100, data__init_args__cache=False)
 
 
-@pytest.mark.parametrize(("nodes", "how"), [(1, "requeue"), (2, "USR1")])
-def test_fit_goes_on_after(slurm, tmp_path, training, nodes, how):
+@pytest.mark.parametrize(("nodes", "how", "steps"), [(1, "requeue", 300), (2, "USR1", 100)])
+def test_fit_goes_on_after(slurm, tmp_path, training, nodes, how, steps):
     """Sent back by Slurm, or told to stop: in the queue again, and on to the end, as if nothing had been."""
-    job = Job(slurm, tmp_path, "fit.sbatch", f"--nodes={nodes}", settings=training)
+    training = {**training, "trainer": {**training["trainer"], "max_steps": steps}}
+    job = Job(slurm, tmp_path, "fit.sbatch", f"--nodes={nodes}", settings=training, OMP_NUM_THREADS="1")
     until(lambda: (job.run / "last.ckpt").is_file(), 90, job)
     job.call(*(["scontrol", "requeue", job.id] if how == "requeue" else ["scancel", "--signal=USR1", job.id]))
     job.wait("COMPLETED")
     assert job.fields()[0][1] == 1 and "Resuming at step" in logs(job)
     found = test_training.state(tmp_path)
-    assert found["global_step"] == 300 and found["averaging_state"]["n_averaged"] == 300
-    if nodes == 1:
-        assert test_training.fit(tmp_path, training, "whole") == 0
+    assert found["global_step"] == steps and found["averaging_state"]["n_averaged"] == steps
+    if nodes == 1:  # at as many threads: Adam makes rounding grow
+        line, environment = test_training.command(tmp_path, training, "whole")
+        subprocess.run(line, env=environment, check=True, capture_output=True, timeout=170)
         test_training.same(found, test_training.state(tmp_path, "whole"))
