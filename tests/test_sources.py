@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from sgm_lightning import SGMError
-from sgm_lightning.data.training import TrainingData, _Draws, _Positions
+from sgm_lightning.data.draws import Draws, Positions
+from sgm_lightning.data.training import TrainingData
 from sgm_lightning.images import ArrayImages, ImageFolder, MedMNIST, NpzImages, TorchvisionImages
 from sgm_lightning.sources import CSVSource, FolderSource, ImagesSource, LongTail
 from sgm_lightning.sources.prepare import Prepare
@@ -237,8 +238,10 @@ def test_long_tail():
 
 
 def positions(batch, rank, world, start=0, accumulate=1, steps=5):
-    trainer = SimpleNamespace(max_steps=steps, accumulate_grad_batches=accumulate, global_step=start)
-    return list(_Positions(SimpleNamespace(batch_size=batch, trainer=trainer), rank, world))
+    trainer = SimpleNamespace(
+        max_steps=steps, accumulate_grad_batches=accumulate, global_step=start, global_rank=rank, world_size=world
+    )
+    return list(Positions(trainer, batch))
 
 
 def test_what_is_drawn_depends_on_the_position_alone():
@@ -247,7 +250,7 @@ def test_what_is_drawn_depends_on_the_position_alone():
     gathered = positions(2, 0, 1, accumulate=2)
     assert one == two == [[*a, *b] for a, b in zip(gathered[::2], gathered[1::2], strict=True)]
     assert positions(4, 0, 1, start=3) == one[3:]
-    draws = _Draws(Squares(labelled([7]), Prepare(4, 1, flip=True)), np.arange(7), seed=3)
+    draws = Draws(Squares(labelled([7]), Prepare(4, 1, flip=True)), np.arange(7), seed=3)
     whole, parts = draws.__getitems__(one[2]), [draws.__getitems__(batch) for batch in (two[2][:2], two[2][2:])]
     for field in ("images", "labels", "noise", "step", "drop", "indices"):
         assert torch.equal(getattr(whole, field), torch.cat([getattr(part, field) for part in parts]))
@@ -256,10 +259,10 @@ def test_what_is_drawn_depends_on_the_position_alone():
 
 
 def test_every_pass_sees_every_picture_once():
-    draws = _Draws(Squares(labelled([7]), Prepare(4, 1)), np.arange(7), seed=3)
+    draws = Draws(Squares(labelled([7]), Prepare(4, 1)), np.arange(7), seed=3)
     rows = [draws.order[position] for position in range(21)]
     assert all(sorted(rows[i : i + 7]) == list(range(7)) for i in (0, 7, 14)) and rows[:7] != rows[7:14]
-    assert rows != [_Draws(draws.squares, np.arange(7), seed=4).order[position] for position in range(21)]
+    assert rows != [Draws(draws.squares, np.arange(7), seed=4).order[position] for position in range(21)]
 
 
 def test_archives_and_medmnist(tmp_path):

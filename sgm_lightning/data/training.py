@@ -1,117 +1,20 @@
-"""Training data: what is drawn at a step depends on the seed and on the position in the global batch, on nothing else."""
+"""Pictures of any source to train on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
-import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader
 
+from sgm_lightning.data.draws import Draws, HeldOut, Positions, TrainingBatch
 from sgm_lightning.errors import SGMError
 from sgm_lightning.rng import Stream, generator
 from sgm_lightning.sources import FolderSource, Source
 from sgm_lightning.sources.prepare import Prepare
 from sgm_lightning.sources.squares import Squares
-
-
-class TrainingBatch(NamedTuple):
-    """Images and all that is random about a step.
-
-    Attributes:
-        images: (B, C, H, W) float32 in [−1, 1].
-        labels: (B,) int64 or None.
-        noise: (B, C, H, W) float32 standard normal.
-        step: (B,) float64 uniform in [0, 1), which decides t.
-        drop: (B,) float64 uniform in [0, 1), which decides whether the label is dropped.
-        indices: (B,) int64 position of each image in the training's (or in the held-out set's) order.
-    """
-
-    images: Tensor
-    labels: Tensor | None
-    noise: Tensor
-    step: Tensor
-    drop: Tensor
-    indices: Tensor
-
-
-class _Order:
-    """Which row comes at a position: every pass over the data in an order of its own, without a break between passes."""
-
-    def __init__(self, rows: np.ndarray, seed: int) -> None:
-        self.rows, self.seed = rows, seed
-        self._passes: dict[int, np.ndarray] = {}
-
-    def __getitem__(self, position: int) -> int:
-        number, offset = divmod(position, len(self.rows))
-        if number not in self._passes:
-            if len(self._passes) > 1:  # a batch touches two passes at most
-                del self._passes[min(self._passes)]
-            self._passes[number] = generator(self.seed, number, Stream.ORDER).permutation(self.rows)
-        return int(self._passes[number][offset])
-
-
-class _Draws(Dataset[TrainingBatch]):
-    """Batches by the positions in the training's order."""
-
-    def __init__(self, squares: Squares, rows: np.ndarray, seed: int) -> None:
-        self.squares, self.order, self.seed = squares, _Order(rows, seed), seed
-
-    def __getitems__(self, positions: list[int]) -> TrainingBatch:
-        rngs = [generator(self.seed, position, Stream.TRAINING) for position in positions]
-        rows = [self.order[position] for position in positions]
-        return _batch(self.squares, rows, positions, rngs)
-
-    def __getitem__(self, position: int) -> TrainingBatch:
-        return self.__getitems__([position])
-
-
-def _batch(squares: Squares, rows: list[int], indices: list[int], rngs: list[np.random.Generator]) -> TrainingBatch:
-    images = [squares.read(row, rng) for row, rng in zip(rows, rngs, strict=True)]
-    x = torch.from_numpy(np.stack([image for image, _ in images]))
-    uniform = torch.from_numpy(np.stack([rng.random(2) for rng in rngs]))
-    noise = torch.empty_like(x)
-    for row, rng in zip(noise.numpy(), rngs, strict=True):
-        rng.standard_normal(out=row, dtype=np.float32)
-    labels = None if images[0][1] is None else torch.tensor([label for _, label in images])
-    return TrainingBatch(x, labels, noise, uniform[:, 0], uniform[:, 1], torch.tensor(indices))
-
-
-class _Positions:
-    """Positions of this process's batches, from where the training stands."""
-
-    def __init__(self, data: TrainingData, rank: int, world: int) -> None:
-        self.data, self.rank, self.world = data, rank, world
-
-    def __len__(self) -> int:
-        trainer = self.data.trainer
-        assert trainer is not None
-        return trainer.max_steps * trainer.accumulate_grad_batches
-
-    def __iter__(self) -> Iterator[list[int]]:
-        trainer, size = self.data.trainer, self.data.batch_size
-        assert trainer is not None
-        for number in range(trainer.global_step * trainer.accumulate_grad_batches, len(self)):
-            first = (number * self.world + self.rank) * size
-            yield list(range(first, first + size))
-
-
-class _HeldOut(IterableDataset[TrainingBatch]):
-    """This process's share of the held-out pictures, each with draws of its own."""
-
-    def __init__(self, squares: Squares, rows: np.ndarray, data: TrainingData, rank: int, world: int) -> None:
-        self.squares, self.rows, self.data, self.rank, self.world = squares, rows, data, rank, world
-
-    def __iter__(self) -> Iterator[TrainingBatch]:
-        mine = list(range(self.rank, len(self.rows), self.world))
-        for start in range(0, len(mine), self.data.batch_size):
-            indices = mine[start : start + self.data.batch_size]
-            rngs = [generator(self.data.seed, index, Stream.VALIDATION) for index in indices]
-            yield _batch(self.squares, [int(self.rows[index]) for index in indices], indices, rngs)
 
 
 class TrainingData(pl.LightningDataModule):
@@ -165,7 +68,7 @@ class TrainingData(pl.LightningDataModule):
         self.crop, self.flip, self.value_range, self.channels = crop, flip, value_range, channels
         self.seed = seed
         self._opened: tuple[Squares, Squares | None] | None = None
-        self._sets: tuple[_Draws, Squares, np.ndarray] | None = None
+        self._sets: tuple[Draws, Squares, np.ndarray] | None = None
 
     def prepare_data(self) -> None:
         """Decode to the cache, in one process."""
@@ -205,7 +108,7 @@ class TrainingData(pl.LightningDataModule):
         rank_zero_info(f"Data: {len(rows)} pictures to train on, {len(kept)} held out.")
         if module.num_classes is not None and self.source.class_names:
             rank_zero_info("Classes: " + ", ".join(f"{i} {name}" for i, name in enumerate(self.source.class_names)) + ".")
-        self._sets = _Draws(squares, rows, self.seed), held_out, kept
+        self._sets = Draws(squares, rows, self.seed), held_out, kept
 
     @property
     def common_batches(self) -> int:
@@ -239,7 +142,7 @@ class TrainingData(pl.LightningDataModule):
             workers = 4 if on_gpu else 0
         return DataLoader(
             self._sets[0],
-            batch_sampler=_Positions(self, trainer.global_rank, trainer.world_size),  # type: ignore[arg-type]
+            batch_sampler=Positions(trainer, self.batch_size),  # type: ignore[arg-type]
             collate_fn=_as_it_is,
             num_workers=workers,
             pin_memory=on_gpu,
@@ -251,8 +154,7 @@ class TrainingData(pl.LightningDataModule):
         _, squares, rows = self._sets
         if not len(rows):
             return []
-        held_out = _HeldOut(squares, rows, self, trainer.global_rank, trainer.world_size)
-        return DataLoader(held_out, batch_size=None)
+        return DataLoader(HeldOut(squares, rows, self.seed, trainer, self.batch_size), batch_size=None)
 
     def _open(self) -> tuple[Squares, Squares | None]:
         """The pictures to train on and those held out; opened once a process."""

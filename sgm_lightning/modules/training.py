@@ -16,7 +16,7 @@ from torchmetrics import MeanMetric
 from sgm_lightning.backbones import Checkpoint, NewNetwork
 from sgm_lightning.backbones.rebuild import with_classes
 from sgm_lightning.backbones.trained import check_same, training_state
-from sgm_lightning.data.training import TrainingBatch
+from sgm_lightning.data.draws import TrainingBatch
 from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.errors import SGMError
 from sgm_lightning.metrics import to_uint8
