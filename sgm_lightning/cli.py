@@ -198,6 +198,7 @@ _BESIDE_THE_POINT = (
     ".*LeafSpec",
     "It is recommended to use `self.log",  # what is logged so is synchronised already
     "The `srun` command",
+    "You're resuming from a checkpoint that ended before",  # positions tell the training data where to go on
 )
 
 

@@ -40,14 +40,15 @@ def denoiser_of(network, prediction, variance="fixed_small"):
     return Denoiser(network, PROCESS, prediction, variance, SHAPE, frozen=False)
 
 
+@pytest.mark.parametrize("floor", [None, 0.1])
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
-def test_min_snr_is_one_weight_of_the_error_in_x0(prediction):
+def test_min_snr_is_one_weight_of_the_error_in_x0(prediction, floor):
     x_0, x0_hat, noise = draws()
     index = torch.tensor([20, 100, 300, 500, 700, 900])
     denoiser = denoiser_of(Says(x0_hat, prediction), prediction)
-    found = Objective("simple", min_snr_gamma=5.0)(denoiser, x_0, index, noise).loss
+    found = Objective("simple", min_snr_gamma=5.0, snr_floor=floor)(denoiser, x_0, index, noise).loss
     alpha = PROCESS.alphas_cumprod[index].double()
-    expected = (alpha / (1 - alpha)).clamp(max=5) * (x_0 - x0_hat).double().square().flatten(1).mean(1)
+    expected = (alpha / (1 - alpha)).clamp(floor, 5) * (x_0 - x0_hat).double().square().flatten(1).mean(1)
     assert torch.allclose(found.double(), expected, rtol=2e-3)  # float32 cancels in eps and v
 
 
@@ -147,9 +148,10 @@ def test_bad_settings():
     network = Says(draws()[1], "epsilon")
     with pytest.raises(SGMError, match="fixed_small"):
         Objective("hybrid").check(denoiser_of(network, "epsilon"))
-    for wrong in (lambda: Objective(min_snr_gamma=0), lambda: Objective(bound_weight=-1), lambda: Objective("bound", 5.0)):
+    wrong = [{"min_snr_gamma": 0}, {"bound_weight": -1}, {"kind": "bound", "min_snr_gamma": 5.0}]
+    for settings in (*wrong, {"snr_floor": 0.1}, {"snr_floor": 6.0, "min_snr_gamma": 5.0}):
         with pytest.raises(SGMError):
-            wrong()
+            Objective(**settings)
     with pytest.raises(SGMError, match="history"):
         LossSecondMoment(history=0)
     with pytest.raises(SGMError, match="1000 steps"):

@@ -27,6 +27,9 @@ class Losses(NamedTuple):
     bound: Tensor | None
 
 
+_LEAST_SNR = 1e-3
+
+
 class Objective:
     """Loss of one step t for every image.
 
@@ -38,25 +41,34 @@ class Objective:
         kind: Which of them.
         min_snr_gamma: γ of min-SNR weights (Hang et al. 2023) on the simple term: min(SNR, γ)/SNR for noise, min(SNR, γ)
             for x_0, min(SNR, γ)/(SNR + 1) for v: one weight min(SNR, γ) of the error in x_0. None: weight 1.
+        snr_floor: Least such weight (1: the truncated SNR of Salimans & Ho 2022), for the noisiest steps, where brightness
+            and class of a sample are decided and errors in the noise are too small to count. Where noise is predicted,
+            SNRs below 0.001 count as 0.001: float32 cannot carry them.
         bound_weight: Of L_t (bits per dimension) in `hybrid`; default T/1000, as released (`rescale_learned_sigmas`).
 
     Raises:
-        SGMError: If gamma or weight are not positive, or the model learns no variance for `hybrid`.
+        SGMError: If gamma, floor or weight are not positive, the floor exceeds gamma, or the model learns no variance for
+            `hybrid`.
     """
 
     def __init__(
         self,
         kind: Literal["simple", "hybrid", "bound"] = "hybrid",
         min_snr_gamma: float | None = None,
+        snr_floor: float | None = None,
         bound_weight: float | None = None,
     ) -> None:
+        if snr_floor is not None and not 0 < snr_floor <= (min_snr_gamma or 0):
+            raise SGMError(
+                f"snr_floor must lie in (0, min_snr_gamma], got {snr_floor}; 0.1 is mild, set min_snr_gamma to 5."
+            )
         if min_snr_gamma is not None and min_snr_gamma <= 0:
             raise SGMError(f"min_snr_gamma must be positive, got {min_snr_gamma}; 5 is usual, null is off.")
         if bound_weight is not None and bound_weight <= 0:
             raise SGMError(f"bound_weight must be positive, got {bound_weight}; use `kind: simple` for none.")
         if min_snr_gamma is not None and kind == "bound":
             raise SGMError("min_snr_gamma weighs the simple term, which `kind: bound` has not; set it to null.")
-        self.kind, self.min_snr_gamma, self.bound_weight = kind, min_snr_gamma, bound_weight
+        self.kind, self.min_snr_gamma, self.snr_floor, self.bound_weight = kind, min_snr_gamma, snr_floor, bound_weight
 
     def check(self, denoiser: Denoiser) -> None:
         """Raise unless the model can be trained so."""
@@ -103,9 +115,9 @@ class Objective:
         process = denoiser.process
         signal, noise = process.at("sqrt_alphas_cumprod", index), process.at("sqrt_one_minus_alphas_cumprod", index)
         snr = (signal / noise).square().flatten()
-        weight = snr.clamp(max=self.min_snr_gamma)
+        weight = snr.clamp(self.snr_floor, self.min_snr_gamma)
         if denoiser.prediction == "epsilon":
-            return weight / snr
+            return weight / (snr if self.snr_floor is None else snr.clamp(min=_LEAST_SNR))
         return weight / (snr + 1) if denoiser.prediction == "v_prediction" else weight
 
 
