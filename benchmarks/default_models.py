@@ -1,7 +1,7 @@
 """How good are the committed Fashion-MNIST networks? `python benchmarks/default_models.py`.
 
 Ancestral samples of every network against real images, and the likelihood bound of held-out ones under it. Repeat the
-command to go on where it was stopped. With `--training RUN_DIR`, the curves of that training are drawn, too.
+command to go on where it was stopped. With `--training '[RUN_DIR, …]'`, the curves of that training are drawn, too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def default_models(
     num_samples: int = 2000,
     spacing: int = 100,
     threads: int = 1,
-    training: str | None = None,
+    training: list[str] | None = None,
 ) -> None:
     """Draw, measure, print the table.
 
@@ -37,13 +37,13 @@ def default_models(
         num_samples: Samples of every network, and held-out images.
         spacing: Steps of the sampling chain.
         threads: CPU threads.
-        training: Run folder of a training, whose curves are drawn to `training.png`.
+        training: Run folders of a training, part after part, whose curves are drawn to `training.png`.
     """
     torch.set_num_threads(threads)
     root = Path(output)
     root.mkdir(parents=True, exist_ok=True)
     if training:
-        curves(Path(training), root / "training.png")
+        curves([Path(part) for part in training], root / "training.png")
     real = measured(root / "real", [*held_out(num_samples), "--model.backbone", "null"])
     print("| | N | held-out NELBO (bits/dim) | " + " | ".join(COLUMNS) + " |\n|---|--:|--:|" + "--:|" * len(COLUMNS))
     print(row(f"{num_samples} other real images", num_samples, None, real), flush=True)
@@ -86,25 +86,32 @@ def row(name: str, count: int, bound: dict[str, float] | None, metrics: dict[str
     return f"| {name} | {count} | {told} | " + " | ".join(values) + " |"
 
 
-def curves(run_dir: Path, file: Path) -> None:
+def curves(parts: list[Path], file: Path) -> None:
     """Loss, held-out loss by quarter of the chain, and the bound, over the steps."""
     points: dict[str, dict[int, float]] = {}
-    for events in sorted((run_dir / "tensorboard").glob("events*")):
-        accumulator = EventAccumulator(str(events), size_guidance={"scalars": 0}).Reload()
-        for tag in accumulator.Tags()["scalars"]:
-            points.setdefault(tag, {}).update({event.step + 1: event.value for event in accumulator.Scalars(tag)})
+    begin = 0
+    for part in parts:
+        for events in sorted((part / "tensorboard").glob("events*")):
+            accumulator = EventAccumulator(str(events), size_guidance={"scalars": 0}).Reload()
+            for tag in accumulator.Tags()["scalars"]:
+                found = {begin + event.step + 1: event.value for event in accumulator.Scalars(tag)}
+                points.setdefault(tag, {}).update(found)
+        begin = max(points["train/simple"])
     figure, axes = plt.subplots(1, 3, figsize=(11, 3), layout="constrained")
     axes[0].plot(*zip(*sorted(points["train/simple"].items()), strict=True), color="0.75", label="training batch")
     axes[0].plot(*zip(*sorted(points["held_out/loss"].items()), strict=True), marker="o", label="held out, EMA")
     for quarter in range(1, 5):
         values = sorted(points[f"held_out/loss_quarter_{quarter}"].items())
-        axes[1].plot(*zip(*values, strict=True), marker="o", label=f"quarter {quarter}")
+        axes[1].plot([s for s, _ in values], [v / values[0][1] for _, v in values], marker="o", label=f"quarter {quarter}")
     axes[2].plot(*zip(*sorted(points["held_out/nelbo"].items()), strict=True), marker="o", label="held out, EMA")
-    for axis, label in zip(axes, ("squared error of the noise", "… by steps of the chain", "NELBO (bits/dim)"), strict=True):
+    for axis, label in zip(
+        axes,
+        ("squared error of the noise", "held out, by quarter, over its first", "NELBO (bits/dim)"),
+        strict=True,
+    ):
         axis.set_xlabel("step")
         axis.set_title(label, fontsize=10)
         axis.legend(fontsize=8)
-    axes[1].set_yscale("log")
     figure.savefig(file, dpi=110)
     plt.close(figure)
 
