@@ -1,4 +1,4 @@
-"""How good are the committed Fashion-MNIST networks? `python benchmarks/default_models.py`.
+"""How good is the committed Fashion-MNIST network? `python benchmarks/default_models.py`.
 
 Ancestral samples of every network against real images, and the likelihood bound of held-out ones under it. Repeat the
 command to go on where it was stopped. With `--training '[RUN_DIR, …]'`, the curves of that training are drawn, too.
@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sgm_lightning.cli import main
 
 MEASURE = ["test", "--config", "configs/test_fashion_mnist.yaml"]
-NETWORKS = {"unconditional": "checkpoints/fashion_mnist_28", "ten classes": "checkpoints/fashion_mnist_28_classes"}
+NETWORKS = {"fashion_mnist_28": "checkpoints/fashion_mnist_28"}
 COLUMNS = {"FD": "frechet", "precision": "precision", "density": "density", "recall": "recall", "AvgkNN": "avg_knn"}
 
 
