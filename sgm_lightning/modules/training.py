@@ -187,7 +187,8 @@ class TrainingModule(pl.LightningModule):
                 condition = Condition(None if condition.labels is None else condition.labels[some])
                 images = to_uint8(batch.images[some] + 1 / 255)  # to the nearest level; 16 bits are rounded to 8
                 chain = self.evaluator(self.nelbo_spacing)
-                found = negative_elbo(images, chain, 0, batch.indices[some].tolist(), 10, condition)
+                strata = min(10, chain.process.num_steps - 1)  # a short chain has no more
+                found = negative_elbo(images, chain, 0, batch.indices[some].tolist(), strata, condition)
                 self.held_out["nelbo"].update(found.total)
 
     def on_validation_epoch_end(self) -> None:
