@@ -198,7 +198,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path, folder):
     line, environment = command(tmp_path, config, "whole")
     subprocess.run(line, env=environment, check=True, capture_output=True, timeout=120)
     found = state(tmp_path, "whole")
-    assert bool((found["state_dict"]["step_sampler._extra_state"] > 0).all())
+    assert bool((found["current_model_state"]["step_sampler._extra_state"] > 0).all())
     same(state(tmp_path, "killed"), found)
     curves = [scalars(tmp_path, name) for name in ("killed", "whole")]
     for name in ("train/loss", "held_out/nelbo", "held_out/loss_quarter_2"):
