@@ -48,7 +48,7 @@ def default_models(
     print("| | N | held-out NELBO (bits/dim) | " + " | ".join(COLUMNS) + " |\n|---|--:|--:|" + "--:|" * len(COLUMNS))
     print(row(f"{num_samples} other real images", num_samples, None, real), flush=True)
     for name, path in networks.items():
-        folder = root / name.replace(" ", "_")
+        folder = root / name
         draw(folder, path, num_samples, spacing)
         drawn = measured(folder / "test", ["--data.images", str(folder), "--model.backbone", "null"])
         chosen = ["--model.backbone.init_args.path", path, "--model.spaces", "null", "--model.score_draws", "0"]

@@ -55,8 +55,9 @@ def training_state(backbone: Backbone, lora: dict[str, Any] | None, step_sampler
 
 def check_same(content: dict[str, Any], ours: dict[str, Any]) -> None:
     """Raise unless a training checkpoint is of the same network, adapters and step sampler (a `training_state`)."""
-    both = [{**part["backbone"], **part} for part in (content[_KEY], ours[_KEY])]
-    differing = [key for key in both[1] if key != "backbone" and both[0].get(key) != both[1][key]]
+    theirs, here = content.get(_KEY, {}), ours[_KEY]  # a checkpoint of elsewhere has nothing of ours
+    differing = [key for key in here["backbone"] if theirs.get("backbone", {}).get(key) != here["backbone"][key]]
+    differing += [key for key in ("lora", "step_sampler") if theirs.get(key) != here[key]]
     if differing:
         raise SGMError(
             f"The run folder holds a training of another model (its {', '.join(differing)} differ), which cannot be "
