@@ -19,17 +19,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from protocol import best_of, evaluate, measure, rare_test_images, spaces
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from sgm_lightning import DiffusersCheckpoint, Lp, SelfGuidance, minority_score
-from sgm_lightning.evaluation import Evaluation, LoadedSpace, Measure, Results, Space, load_spaces
+from sgm_lightning.evaluation import LoadedSpace, Results
 from sgm_lightning.evaluation.pictures import save_extremes, save_histograms, save_scatter
 from sgm_lightning.evaluation.report import paired_differences
 from sgm_lightning.evaluation.statistics import holm, rank_correlation, two_sided_p
-from sgm_lightning.features import EfficientNetLite, FashionMNISTClassifier, RandomConvolutions, Reference
+from sgm_lightning.features import FashionMNISTClassifier
 from sgm_lightning.images import ArrayImages, FashionMNIST, Images, RunImages
-from sgm_lightning.metrics import avg_knn
 
 RUNS = Path("runs/evidence")
 PAGE = Path("docs/evidence.md")
@@ -40,8 +39,6 @@ SETTINGS = {
     "scale_0.5": (0.5, 5),
     "scale_1_interval_10": (1.0, 10),
 }
-CHECKPOINT = "checkpoints/fashion_mnist_28"
-FEATURES = "checkpoints/fashion_mnist_features"
 
 
 def title(setting: str) -> str:
@@ -60,6 +57,11 @@ def draw() -> None:
         workers = [subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(2)]
         if any(worker.wait() for worker in workers):
             sys.exit(f"{setting} was not finished; the same command resumes.")
+
+
+def measured(name: str) -> Path:
+    """Where the measured rows of a set are kept."""
+    return RUNS / "measured" / ("".join(c if c.isalnum() else "_" for c in name) + ".pt")
 
 
 def sets(tail: list[int] | None) -> dict[str, Images]:
@@ -85,71 +87,6 @@ def sets(tail: list[int] | None) -> dict[str, Images]:
         if (RUNS / setting / "samples.npz").is_file():
             found[title(setting)] = RunImages(str(RUNS / setting))
     return found
-
-
-def spaces() -> dict[str, LoadedSpace]:
-    """Three spaces; the tails of the first two are chosen in each other."""
-    training, held_out = Reference(FashionMNIST("half_b", limit=10_000)), Reference(FashionMNIST("test"))
-    return load_spaces(
-        {
-            "classifier": Space(
-                FashionMNISTClassifier(),
-                Reference(file=f"{FEATURES}/classifier_half_b.safetensors"),
-                tail_from="random",
-                training=training,
-                held_out=held_out,
-            ),
-            "random": Space(
-                RandomConvolutions(), Reference(file=f"{FEATURES}/random_half_b.safetensors"), tail_from="classifier"
-            ),
-            "imagenet": Space(EfficientNetLite(size=96, repeat_gray=True), Reference(FashionMNIST("half_b", limit=10_000))),
-        }
-    )
-
-
-def rare_test_images(known: dict[str, LoadedSpace]) -> list[int]:
-    """The tenth of the test images that is farthest from the reference in ImageNet's features."""
-    features = Reference(FashionMNIST("test")).features(known["imagenet"].extractor)[0]
-    rarity = avg_knn(features, known["imagenet"].real)
-    return sorted(rarity.topk(NUM_SAMPLES).indices.tolist())
-
-
-def measure(name: str, images: Images, known: dict[str, LoadedSpace]) -> dict[str, Tensor]:
-    """Rows of every image of a set; kept in a file."""
-    file = RUNS / "measured" / ("".join(c if c.isalnum() else "_" for c in name) + ".pt")
-    if file.is_file():
-        return torch.load(file, weights_only=True)
-    print(f"measuring {name}", flush=True)
-    denoiser = DiffusersCheckpoint(CHECKPOINT).load().denoiser(100)
-    taker = Measure({key: space.extractor for key, space in known.items()}, nelbo_strata=10)
-    rows: dict[str, list[Tensor]] = {}
-    for indices, batch in images.batches(50):
-        found = taker(batch, indices, denoiser)
-        scores = images.scores
-        found["minority_score"] = (
-            minority_score(batch, denoiser, Lp(2.0), SelfGuidance().perturb_index(denoiser.process, 0), 0, indices)
-            if scores is None
-            else scores[indices]
-        )
-        for key, row in found.items():
-            rows.setdefault(key, []).append(row)
-    whole = {key: torch.cat(parts) for key, parts in rows.items()}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(whole, file.with_suffix(f".{os.getpid()}"))
-    os.replace(file.with_suffix(f".{os.getpid()}"), file)
-    return whole
-
-
-def evaluate(rows: dict[str, Tensor], known: dict[str, LoadedSpace], index: Tensor | None = None) -> Results:
-    evaluation = Evaluation(known, kid_subset_size=500)
-    evaluation.update(rows, torch.arange(len(rows["nelbo"])) if index is None else index)
-    return evaluation.compute()
-
-
-def best_of(rows: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """The rarest by the model's own score: K = 1 / share ancestral samples for the price of one."""
-    keep = rows["minority_score"].topk(round(share * len(rows["minority_score"]))).indices.sort().values
-    return {key: row[keep] for key, row in rows.items()}
 
 
 COLUMNS = {
@@ -337,7 +274,7 @@ def memorisation(found: dict[str, Results]) -> dict[str, str]:
 def report() -> None:
     known = spaces()
     all_sets = sets(rare_test_images(known))
-    rows = {name: measure(name, images, known) for name, images in all_sets.items()}
+    rows = {name: measure(measured(name), images, known) for name, images in all_sets.items()}
     cost = {setting: evaluations(*SETTINGS[setting]) / 100 for setting in SETTINGS}
     first = next(iter(SETTINGS))
     chosen = best_of(rows["ancestral"], 1 / cost[first])
@@ -411,7 +348,7 @@ def main() -> None:
     if stage == "measure":
         known = spaces()
         for name, images in sets(rare_test_images(known)).items():
-            measure(name, images, known)
+            measure(measured(name), images, known)
     if stage in (None, "report"):
         report()
 

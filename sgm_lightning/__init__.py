@@ -1,12 +1,12 @@
 """Self-guided minority sampling for diffusion models."""
 
 from sgm_lightning.backbones import ADMCheckpoint, ADMFlags, Backbone, DiffusersCheckpoint, save_diffusers
-from sgm_lightning.diffusion import Condition, Denoiser, DiffusionProcess
+from sgm_lightning.diffusion import Condition, Denoiser, DiffusionProcess, Execution
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import LPIPS, FeatureDistance, Lp, SelfGuidance
 from sgm_lightning.metrics import minority_score, to_uint8
 from sgm_lightning.rng import SampleNoise
-from sgm_lightning.samplers import DDIM, DDPM
+from sgm_lightning.samplers import DDIM, DDPM, BestOf, DPMSolverPlusPlus
 
 __version__ = "0.1.0"
 
@@ -17,10 +17,13 @@ __all__ = [
     "ADMCheckpoint",
     "ADMFlags",
     "Backbone",
+    "BestOf",
     "Condition",
+    "DPMSolverPlusPlus",
     "Denoiser",
     "DiffusersCheckpoint",
     "DiffusionProcess",
+    "Execution",
     "FeatureDistance",
     "Lp",
     "SGMError",

@@ -24,6 +24,8 @@ class Stream(IntEnum):
     VALIDATION = 7
     ORDER = 8
     SPLIT = 9
+    CANDIDATE = 10
+    CHOICE = 11
 
 
 def generator(seed: int, index: int, stream: Stream, *key: int) -> np.random.Generator:
@@ -67,6 +69,13 @@ class NormalStream:
         self.shape = tuple(shape)
         self.device = torch.device(device)
 
+    @classmethod
+    def of(cls, generators: list[np.random.Generator], shape: Sequence[int], device: torch.device | str) -> NormalStream:
+        """A stream of generators that exist."""
+        stream = cls(0, [], Stream.START, shape, device)
+        stream.generators = generators
+        return stream
+
     def __call__(self) -> Tensor:
         noise = torch.empty((len(self.generators), *self.shape), dtype=torch.float32, pin_memory=self.device.type == "cuda")
         for row, rng in zip(noise.numpy(), self.generators, strict=True):
@@ -82,13 +91,24 @@ class SampleNoise:
         indices: Global index of each sample of the batch.
         shape: (C, H, W) of an image.
         device: Where the noise goes.
+        candidate: Which of several images of the same sample; the first one's noise is that of a sample drawn alone.
     """
 
-    def __init__(self, seed: int, indices: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        seed: int,
+        indices: Sequence[int],
+        shape: Sequence[int],
+        device: torch.device | str = "cpu",
+        candidate: int = 0,
+    ) -> None:
+        self.seed, self.shape, self.device = seed, tuple(shape), torch.device(device)
         self.indices = [int(i) for i in indices]
-        self._start, self._step, self._draw = (
-            NormalStream(seed, self.indices, stream, shape, device)
-            for stream in (Stream.START, Stream.STEP, Stream.GUIDANCE)
+        self.candidate_of_row = [candidate] * len(self.indices)
+        key = (candidate,) if candidate else ()
+        self._start, self._step, self._draw, self._choose = (
+            NormalStream(seed, self.indices, stream, shape, device, *key)
+            for stream in (Stream.START, Stream.STEP, Stream.GUIDANCE, Stream.CANDIDATE)
         )
 
     def start(self) -> Tensor:
@@ -99,6 +119,40 @@ class SampleNoise:
 
     def draw(self, index: int, draw: int) -> Tensor:
         return self._draw()
+
+    def score(self) -> Tensor:
+        """Noise that a candidate is scored with."""
+        return self._choose()
+
+    def candidates(self, count: int) -> SampleNoise:
+        """`count` independent sources for every sample, side by side: rows 0 … count − 1 are the first sample's."""
+        apart = [SampleNoise(self.seed, self.indices, self.shape, self.device, c) for c in range(count)]
+        together = SampleNoise(self.seed, [], self.shape, self.device)
+        together.indices = [i for i in self.indices for _ in range(count)]
+        together.candidate_of_row = [c for _ in self.indices for c in range(count)]
+        for name in _STREAMS:
+            rows = zip(*(getattr(noise, name).generators for noise in apart), strict=True)
+            setattr(together, name, NormalStream.of([rng for row in rows for rng in row], self.shape, self.device))
+        return together
+
+    def select(self, rows: Sequence[int]) -> SampleNoise:
+        """The sources of some rows, as far as they have been drawn."""
+        chosen = SampleNoise(self.seed, [], self.shape, self.device)
+        chosen.indices = [self.indices[row] for row in rows]
+        chosen.candidate_of_row = [self.candidate_of_row[row] for row in rows]
+        for name in _STREAMS:
+            generators = getattr(self, name).generators
+            setattr(chosen, name, NormalStream.of([generators[row] for row in rows], self.shape, self.device))
+        return chosen
+
+    def gumbel(self, stage: int) -> Tensor:
+        """(B,) float32 standard Gumbel noise for choosing by chance at `stage`, a function of sample and candidate."""
+        rows = zip(self.indices, self.candidate_of_row, strict=True)
+        values = [generator(self.seed, i, Stream.CHOICE, c, stage).gumbel() for i, c in rows]
+        return torch.tensor(values, dtype=torch.float32).to(self.device, non_blocking=True)
+
+
+_STREAMS = ("_start", "_step", "_draw", "_choose")
 
 
 def random_labels(seed: int, indices: Sequence[int], num_classes: int) -> Tensor:

@@ -156,10 +156,13 @@ class RunWriter(BasePredictionWriter):
 
 def set_names(module: pl.LightningModule) -> tuple[str, str]:
     """What the unguided and the run's own samples are called."""
-    plain = "ancestral" if isinstance(module.sampler, DDPM) else type(module.sampler).__name__
-    if module.guidance is None:
-        return plain, plain
-    return plain, "self-guided" if isinstance(module.guidance, SelfGuidance) else type(module.guidance).__name__
+    sampler, guidance = module.sampler, module.guidance
+    plain = "ancestral" if isinstance(sampler.plain, DDPM) else type(sampler.plain).__name__
+    own = plain if sampler.plain is sampler else type(sampler).__name__
+    if guidance is None:
+        return plain, own
+    guided = "self-guided" if isinstance(guidance, SelfGuidance) else type(guidance).__name__
+    return plain, guided if sampler.plain is sampler else f"{own}, {guided}"
 
 
 def _nhwc(images: torch.Tensor) -> np.ndarray:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from sgm_lightning.diffusion.execution import CompiledCall, Execution
 from sgm_lightning.diffusion.process import DiffusionProcess
 from sgm_lightning.errors import SGMError
 
@@ -26,6 +28,13 @@ class Condition:
 
     labels: Tensor | None = None
     low_res: Tensor | None = None
+
+    def select(self, rows: Sequence[int]) -> Condition:
+        """The conditions of some rows, in that order."""
+        index = list(rows)
+        return Condition(
+            None if self.labels is None else self.labels[index], None if self.low_res is None else self.low_res[index]
+        )
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,24 @@ class Denoiser(nn.Module):
         self.image_shape = image_shape
         self.num_classes = num_classes
         self.upsampler = upsampler
+        self.frozen = frozen
+        self.channels_last = False
+        self._compiled: CompiledCall | None = None
+
+    def execute(self, execution: Execution) -> None:
+        """Carry out the network's calls in another way from now on.
+
+        Raises:
+            SGMError: If the weights are not frozen, which compiling and checkpointing rely on.
+        """
+        if not self.frozen and execution != Execution():
+            raise SGMError("Only a frozen network can be executed in another way; make the denoiser with `frozen=True`.")
+        self.channels_last = execution.channels_last
+        if execution.channels_last:
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if execution.checkpointing:
+            self.network.enable_gradient_checkpointing()  # type: ignore[operator]
+        self._compiled = CompiledCall(self.network) if execution.compile else None
 
     def forward(self, x_t: Tensor, index: int | Tensor, condition: Condition | None = None) -> Denoised:
         """Denoise (B, C, H, W) float32 `x_t` at respaced `index`, one for all or (B,) int64."""
@@ -123,9 +150,11 @@ class Denoiser(nn.Module):
             # As in ADM's super-resolution network: enlarged bilinearly, then stacked behind x_t.
             enlarged = nn.functional.interpolate(condition.low_res, x_t.shape[-2:], mode="bilinear", align_corners=False)
             x = torch.cat([x_t, enlarged], dim=1)
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         kwargs = {} if condition.labels is None else {"class_labels": condition.labels}
         with torch.autocast(x.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
-            output = self.network(x, step, **kwargs)
+            output = (self._compiled or self.network)(x, step, **kwargs)
         sample: Tensor = getattr(output, "sample", output)
         return sample.float()
 

@@ -37,6 +37,10 @@ class FeatureExtractor(nn.Module, ABC):
             found: Tensor = self.features(self.prepare(images)).float()
         return found
 
+    def of_floats(self, x: Tensor) -> Tensor:
+        """(B, D) features of (B, C, H, W) float32 in [−1, 1], differentiable: for a distance that guides."""
+        return self.features(self.prepare.of_floats(x))
+
     def of(self, images: Images, batch_size: int = 256) -> Tensor:
         """(N, D) features of a whole set, on the CPU."""
         device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))

@@ -38,8 +38,14 @@ class Prepare:
         Raises:
             SGMError: If the images are not uint8, or their channels do not fit.
         """
-        images = self.fit_channels(images)
-        x = images.float() / 255
+        return self.resized(self.fit_channels(images).float() / 255)
+
+    def of_floats(self, x: Tensor) -> Tensor:
+        """The same of (B, C, H, W) float32 in [−1, 1], differentiable and not quantised."""
+        return self.resized(self._fit_channels((x + 1) / 2))
+
+    def resized(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) float32 in [0, 1], resized and normalised."""
         if self.size is not None and x.shape[-2:] != (self.size, self.size):
             x = functional.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
         mean, std = (torch.tensor(list(values), device=x.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
@@ -52,6 +58,9 @@ class Prepare:
                 f"Features are taken of uint8 images of shape (B, C, H, W), got {images.dtype} of shape "
                 f"{tuple(images.shape)}; quantise with `to_uint8`."
             )
+        return self._fit_channels(images)
+
+    def _fit_channels(self, images: Tensor) -> Tensor:
         given = images.shape[1]
         if given == 1 and self.channels == 3 and self.repeat_gray:
             return images.expand(-1, 3, -1, -1)

@@ -93,7 +93,7 @@ class FeatureDistance(nn.Module):
     """‖f(a) − f(b)‖_p in the space of any feature extractor.
 
     Args:
-        extractor: Module that maps (B, C, H, W) in [−1, 1] to features of any shape (B, …).
+        extractor: Module that maps (B, C, H, W) in [−1, 1] to features of any shape (B, …), or a `FeatureExtractor`.
         p: Order of the norm.
     """
 
@@ -103,5 +103,6 @@ class FeatureDistance(nn.Module):
         self.norm = Lp(p)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        distance: Tensor = self.norm(self.extractor(a), self.extractor(b))
+        features = getattr(self.extractor, "of_floats", self.extractor)
+        distance: Tensor = self.norm(features(a), features(b))
         return distance

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from sgm_lightning.backbones import Checkpoint
 from sgm_lightning.data.chunks import Chunk, LowResolution, SampleIndices
-from sgm_lightning.diffusion import Condition, Denoiser
+from sgm_lightning.diffusion import Condition, Denoiser, Execution
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance, SelfGuidance
 from sgm_lightning.metrics import minority_score, to_uint8
 from sgm_lightning.modules.precision import AUTOCAST
 from sgm_lightning.rng import SampleNoise
-from sgm_lightning.samplers import DDPM, Sampler
+from sgm_lightning.samplers import DDPM, SamplingMethod
 
 
 class SamplingModule(pl.LightningModule):
@@ -32,13 +32,14 @@ class SamplingModule(pl.LightningModule):
         score_distance: Distance of the reported minority score; default the guidance's, else L_2.
         score_perturb_ratio: Its perturb step as a share of the chain; default the guidance's, else 0.8.
         score_draws: Draws of the reported minority score.
+        execution: How the network's calls are carried out: compiled, in another memory layout, with less memory.
         threads: Intra-op CPU threads; samples are the same to the bit only at equal threads. Default: as they are.
     """
 
     def __init__(
         self,
         backbone: Checkpoint,
-        sampler: Sampler | None = None,
+        sampler: SamplingMethod | None = None,
         guidance: Guidance | None = None,
         spacing: str | int | None = "250",
         baseline: bool = False,
@@ -46,6 +47,7 @@ class SamplingModule(pl.LightningModule):
         score_perturb_ratio: float | None = None,
         score_draws: int = 8,
         threads: int | None = None,
+        execution: Execution | None = None,
     ) -> None:
         super().__init__()
         if score_draws < 1:
@@ -59,6 +61,7 @@ class SamplingModule(pl.LightningModule):
         self.score_distance = own.distance if score_distance is None else score_distance
         self.scorer = own if score_perturb_ratio is None else SelfGuidance(perturb_ratio=score_perturb_ratio)
         self.score_draws = score_draws
+        self.execution = execution or Execution()
         self.threads = threads
         self.denoiser: Denoiser | None = None
         self.on_step: Callable[[int, int], None] | None = None
@@ -81,6 +84,7 @@ class SamplingModule(pl.LightningModule):
             torch.set_num_threads(self.threads)
         if self.denoiser is None:
             self.denoiser = self.backbone.load().denoiser(self.spacing)
+            self.denoiser.execute(self.execution)
         self.sampler.indices(self.denoiser.process.num_steps)
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, SampleIndices):
@@ -102,13 +106,16 @@ class SamplingModule(pl.LightningModule):
         condition = Condition(batch.labels, batch.low_res)
         # Lightning autocasts the whole step; the state stays float32, and the denoiser autocasts its network.
         with torch.autocast(self.device.type, enabled=False):
-            images, scores = self._draw(batch, condition, self.guidance)
+            images, scores = self._draw(batch, condition, self.sampler, self.guidance)
             drawn: dict[str, Any] = {"images": images, "scores": scores}
             if self.baseline:
-                drawn["baseline_images"], drawn["baseline_scores"] = self._draw(batch, condition, None)
+                plain = self._draw(batch, condition, self.sampler.plain, None)
+                drawn["baseline_images"], drawn["baseline_scores"] = plain
         return {name: value.cpu() for name, value in drawn.items()}
 
-    def _draw(self, chunk: Chunk, condition: Condition, guidance: Guidance | None) -> tuple[Tensor, Tensor]:
+    def _draw(
+        self, chunk: Chunk, condition: Condition, sampler: SamplingMethod, guidance: Guidance | None
+    ) -> tuple[Tensor, Tensor]:
         denoiser = self.denoiser
         assert denoiser is not None
         noise = SampleNoise(chunk.seed, chunk.indices, denoiser.image_shape, self.device)
@@ -118,7 +125,7 @@ class SamplingModule(pl.LightningModule):
             if self.on_step is not None:
                 self.on_step(count, denoiser.process.num_steps * (2 if self.baseline else 1))
 
-        x_0 = self.sampler(denoiser, noise, guidance, condition, on_step)
+        x_0 = sampler(denoiser, noise, guidance, condition, on_step)
         images = to_uint8(x_0)
         index = self.scorer.perturb_index(denoiser.process, 0)
         scores = minority_score(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,8 +14,65 @@ from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance
 from sgm_lightning.rng import Noise
 
+OnStep = Callable[[int, Denoised, Tensor], None]
 
-class Sampler(ABC):
+
+class SamplingMethod(ABC):
+    """From noise to one image for every sample."""
+
+    @property
+    def plain(self) -> SamplingMethod:
+        """What draws the baseline: the method without its own preference for the tail."""
+        return self
+
+    @abstractmethod
+    def indices(self, num_steps: int) -> list[int]:
+        """Respaced indices in the order of sampling."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        noise: Noise,
+        guidance: Guidance | None = None,
+        condition: Condition | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Draw one batch.
+
+        Args:
+            denoiser: The model on its chain.
+            noise: Source of all randomness; its shape is the samples' shape.
+            guidance: Optional guidance.
+            condition: Labels and low-resolution images.
+            on_step: Called after every step with the index, the step's `Denoised` and x_{t−1}.
+
+        Returns:
+            (B, C, H, W) float32 x_0, nominally in [−1, 1].
+
+        Raises:
+            SGMError: If a state became NaN or infinite; it names the first such step and the samples.
+        """
+
+
+@dataclass
+class State:
+    """Where a batch is in its chain.
+
+    Attributes:
+        x: (B, C, H, W) float32 x_t.
+        noise: Its source of randomness.
+        condition: Its labels and low-resolution images.
+        bad_index: (B,) int64: the first step that left a row not finite, −1 if none.
+    """
+
+    x: Tensor
+    noise: Noise
+    condition: Condition
+    bad_index: Tensor
+
+
+class Sampler(SamplingMethod):
     """From x_T to x_0, with or without guidance.
 
     Args:
@@ -43,8 +101,10 @@ class Sampler(ABC):
     ) -> Tensor:
         """x_{t−1} from x_t; `direction` is the guidance's, None where the step is not guided."""
 
+    def select(self, rows: Sequence[int]) -> None:
+        """Called when only some rows of the batch go on: a multistep sampler keeps their past alone."""
+
     def indices(self, num_steps: int) -> list[int]:
-        """Respaced indices in the order of sampling."""
         if self.skip_steps >= num_steps:
             raise SGMError(f"skip_steps must be less than the number of steps ({num_steps}), got {self.skip_steps}.")
         return list(range(num_steps - self.skip_steps))[::-1]
@@ -55,23 +115,19 @@ class Sampler(ABC):
         noise: Noise,
         guidance: Guidance | None = None,
         condition: Condition | None = None,
-        on_step: Callable[[int, Denoised, Tensor], None] | None = None,
+        on_step: OnStep | None = None,
     ) -> Tensor:
-        """Draw one batch.
+        state = self.begin(denoiser, noise, guidance, condition)
+        for index in self.indices(denoiser.process.num_steps):
+            denoised = self.move(denoiser, state, index, guidance)
+            if on_step is not None:
+                on_step(index, denoised, state.x)
+        return self.finish(denoiser, state)
 
-        Args:
-            denoiser: The model on its chain.
-            noise: Source of all randomness; its shape is the samples' shape.
-            guidance: Optional guidance.
-            condition: Labels and low-resolution images.
-            on_step: Called after every step with the index, the step's `Denoised` and x_{t−1}.
-
-        Returns:
-            (B, C, H, W) float32 x_0, nominally in [−1, 1].
-
-        Raises:
-            SGMError: If a state became NaN or infinite; it names the first such step and the samples.
-        """
+    def begin(
+        self, denoiser: Denoiser, noise: Noise, guidance: Guidance | None = None, condition: Condition | None = None
+    ) -> State:
+        """x_T; every check comes before a step is taken."""
         condition = condition or Condition()
         denoiser.check_condition(condition)
         if guidance is not None and guidance.needs_grad and torch.is_inference_mode_enabled():
@@ -79,15 +135,27 @@ class Sampler(ABC):
                 "Guidance needs gradients, which torch.inference_mode forbids; set `trainer.inference_mode: false`."
             )
         x = self.boost * noise.start()
-        bad_index = torch.full((x.shape[0],), -1, device=x.device)
-        for index in self.indices(denoiser.process.num_steps):
-            x, denoised = self.advance(denoiser, x, index, noise, guidance, condition)
-            finite = torch.isfinite(x).flatten(1).all(1)
-            bad_index = torch.where((bad_index < 0) & ~finite, index, bad_index)
-            if on_step is not None:
-                on_step(index, denoised, x)
-        self._check_finite(bad_index, noise, denoiser)
-        return x
+        return State(x, noise, condition, torch.full((x.shape[0],), -1, device=x.device))
+
+    def move(self, denoiser: Denoiser, state: State, index: int, guidance: Guidance | None = None) -> Denoised:
+        """One step of the state, in place."""
+        state.x, denoised = self.advance(denoiser, state.x, index, state.noise, guidance, state.condition)
+        finite = torch.isfinite(state.x).flatten(1).all(1)
+        state.bad_index = torch.where((state.bad_index < 0) & ~finite, index, state.bad_index)
+        return denoised
+
+    def finish(self, denoiser: Denoiser, state: State) -> Tensor:
+        """x_0, all of it finite: the one read of the device in a chain."""
+        steps = state.bad_index.tolist()
+        bad = [i for i, step in enumerate(steps) if step >= 0]
+        if not bad:
+            return state.x
+        first = max(steps[i] for i in bad)
+        train_step = denoiser.process.step_list[first]
+        raise SGMError(
+            f"The state became NaN or infinite at respaced index {first} (train step {train_step}) for the samples "
+            f"{[int(state.noise.indices[i]) for i in bad]}; check the weights, the guidance's scale or the precision."
+        )
 
     def advance(
         self,
@@ -120,17 +188,3 @@ class Sampler(ABC):
                 denoised.log_variance.detach(),
             )
             return self.step(denoiser, x_t, denoised, index, noise, guidance, direction), denoised
-
-    @staticmethod
-    def _check_finite(bad_index: Tensor, noise: Noise, denoiser: Denoiser) -> None:
-        """The one read of the device in a chain."""
-        steps = bad_index.tolist()
-        bad = [i for i, step in enumerate(steps) if step >= 0]
-        if not bad:
-            return
-        first = max(steps[i] for i in bad)
-        train_step = denoiser.process.step_list[first]
-        raise SGMError(
-            f"The state became NaN or infinite at respaced index {first} (train step {train_step}) for the samples "
-            f"{[int(noise.indices[i]) for i in bad]}; check the weights, the guidance's scale or the precision."
-        )

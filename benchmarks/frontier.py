@@ -1,0 +1,145 @@
+"""Rarity and realism against cost: draws, measures, times and reports the settings of `frontier_settings.py`.
+
+    python benchmarks/frontier.py draw     # 500 samples a setting, one after the other; again: what is missing
+    python benchmarks/frontier.py time     # seconds and evaluations of an image: on an idle machine
+    python benchmarks/frontier.py report   # the tables and the plot of docs/performance.md, of what there is
+
+`--only TEXT` takes the settings whose name contains it, `--num_samples` and `--seed` draw finalists on fresh seeds. What is
+measured of every sample is kept in docs/frontier, so that a setting can be compared without drawing it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import yaml
+from frontier_report import report
+from frontier_settings import SETTINGS, Model
+from jsonargparse import auto_cli
+from protocol import CHECKPOINT, evaluate, measure, spaces
+
+from sgm_lightning import DDPM, DiffusersCheckpoint, SampleNoise
+from sgm_lightning.images import RunImages
+
+RUNS = Path("runs/frontier")
+KEPT = Path("docs/frontier")
+CHUNK = 20
+
+
+def slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "_", name.lower()).strip("_")
+
+
+def config(model: Model, num_samples: int, seed: int) -> dict[str, Any]:
+    backbone = {"class_path": "sgm_lightning.backbones.DiffusersCheckpoint", "init_args": {"path": CHECKPOINT}}
+    data = {"num_samples": num_samples, "chunk_size": CHUNK, "seed": seed}
+    return {
+        "model": {"backbone": backbone, "score_draws": 1, **model},
+        "data": {"class_path": "sgm_lightning.data.SampleIndices", "init_args": data},
+    }
+
+
+def draw(name: str, num_samples: int, seed: int, workers: int) -> Path:
+    """`predict` in some processes of a thread each; a finished run is not touched."""
+    folder = RUNS / f"{slug(name)}-seed{seed}"
+    file = folder.with_suffix(".yaml")
+    RUNS.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(config(SETTINGS[name], num_samples, seed)))
+    command = [sys.executable, "-m", "sgm_lightning", "predict", "--config", str(file), "--run_dir", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    started = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(workers)]
+    if any(worker.wait() for worker in started):
+        sys.exit(f"{name} was not finished; the same command resumes.")
+    return folder
+
+
+def keep(name: str, folder: Path, seed: int, known: dict[str, Any]) -> None:
+    """Per-sample values, the classifier's features, and the numbers that only a set has."""
+    rows = measure(folder / "measured.pt", RunImages(str(folder)), known, rescore=True, seed=seed)
+    results = evaluate(rows, known)
+    arrays = {key: values.astype(np.float32) for key, values in results.per_sample.items()}
+    arrays["features/classifier"] = rows["features/classifier"].numpy().astype(np.float16)
+    sets = {key: value.value for key, value in results.values.items() if value.value is not None}
+    KEPT.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        KEPT / f"{slug(name)}-seed{seed}.npz", index=results.index, sets=json.dumps(sets), name=name, **arrays
+    )
+
+
+def cost(name: str, batch: int = 16, repeats: int = 3, threads: int = 2) -> dict[str, float]:
+    """Seconds of an image on two threads, and network evaluations, a backward counted as two."""
+    from sgm_lightning.cli import SamplingModule  # noqa: F401  the classes of YAML
+
+    torch.set_num_threads(threads)
+    denoiser = DiffusersCheckpoint(CHECKPOINT).load().denoiser(SETTINGS[name]["spacing"])
+    sampler, guidance = instantiated(SETTINGS[name])
+    counted = {"forward": 0, "backward": 0}
+
+    def forward(module: Any, inputs: Any, output: Any) -> None:
+        counted["forward"] += len(output.sample)
+        if output.sample.requires_grad:
+            output.sample.register_hook(lambda gradient: counted.update(backward=counted["backward"] + len(gradient)))
+
+    handle = denoiser.network.register_forward_hook(forward)
+    sampler(denoiser, SampleNoise(0, [0], denoiser.image_shape), guidance)
+    handle.remove()
+    seconds = []
+    for repeat in range(repeats):
+        noise = SampleNoise(repeat, range(batch), denoiser.image_shape)
+        begun = time.perf_counter()
+        sampler(denoiser, noise, guidance)
+        seconds.append((time.perf_counter() - begun) / batch)
+    return {"evaluations": counted["forward"] + 2 * counted["backward"], "seconds": statistics.median(seconds)}
+
+
+def instantiated(model: Model) -> tuple[Any, Any]:
+    """The setting's sampler and guidance."""
+    from jsonargparse import ArgumentParser
+
+    from sgm_lightning.guidance import Guidance
+    from sgm_lightning.samplers import SamplingMethod
+
+    parser = ArgumentParser()
+    parser.add_argument("--sampler", type=SamplingMethod | None)
+    parser.add_argument("--guidance", type=Guidance | None)
+    made = parser.instantiate(parser.parse_object({key: model.get(key) for key in ("sampler", "guidance")}))
+    return made.sampler or DDPM(), made.guidance
+
+
+def main(
+    stage: Literal["draw", "time", "report"],
+    only: str = "",
+    num_samples: int = 500,
+    seed: int = 1,
+    workers: int = 2,
+) -> None:
+    chosen = [name for name in SETTINGS if only in name]
+    if stage == "draw":
+        known = spaces()
+        for name in chosen:
+            if not (KEPT / f"{slug(name)}-seed{seed}.npz").is_file():
+                keep(name, draw(name, num_samples, seed, workers), seed, known)
+                print(f"{name}: kept", flush=True)
+    if stage == "time":
+        file = KEPT / "costs.json"
+        costs = json.loads(file.read_text()) if file.is_file() else {}
+        for name in chosen:
+            costs[name] = cost(name)
+            print(name, costs[name], flush=True)
+            file.write_text(json.dumps(costs, indent=1))
+    if stage == "report":
+        report(KEPT)
+
+
+if __name__ == "__main__":
+    auto_cli(main)

@@ -1,0 +1,69 @@
+"""Every setting of the frontier: what `predict` is told beside the committed network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Model = dict[str, Any]
+
+L2 = {"class_path": "sgm_lightning.guidance.Lp", "init_args": {"p": 2.0}}
+CLASSIFIER = {
+    "class_path": "sgm_lightning.guidance.FeatureDistance",
+    "init_args": {"extractor": {"class_path": "sgm_lightning.features.FashionMNISTClassifier"}},
+}
+
+
+def guided(gradient: str = "jacobian_free", distance: Any = L2, **options: Any) -> Model:
+    arguments = {"gradient": gradient, "distance": distance, "perturb_ratio": 0.8, **options}
+    return {"guidance": {"class_path": "sgm_lightning.guidance.SelfGuidance", "init_args": arguments}}
+
+
+def released(scale: float, distance: Any = L2) -> Model:
+    """As published: 250 steps, every 5th guided, the exact gradient."""
+    return {"spacing": 250, **guided("exact", distance, scale=scale, interval=5)}
+
+
+def ancestral(steps: int) -> Model:
+    return {"spacing": steps}
+
+
+def solver(steps: int, stochastic: bool = True) -> Model:
+    sampler = {"class_path": "sgm_lightning.samplers.DPMSolverPlusPlus", "init_args": {"stochastic": stochastic}}
+    return {"spacing": steps, "sampler": sampler}
+
+
+def best_of(model: Model, candidates: int, *stages: tuple[float, int], **options: Any) -> Model:
+    """The model's sampler, drawing several candidates."""
+    inner = model.get("sampler", {"class_path": "sgm_lightning.samplers.DDPM"})
+    arguments = {"num_candidates": candidates, "stages": [list(stage) for stage in stages], "sampler": inner, **options}
+    return {**model, "sampler": {"class_path": "sgm_lightning.samplers.BestOf", "init_args": arguments}}
+
+
+SETTINGS: dict[str, Model] = {
+    # What the published form gives, and what it starts from.
+    "ancestral 250": ancestral(250),
+    "released, L_2, 0.5": released(0.5),
+    "released, L_2, 1": released(1.0),
+    "released, classifier, 0.5": released(0.5, CLASSIFIER),
+    # Fewer steps alone.
+    "ancestral 25": ancestral(25),
+    "SDE solver 25": solver(25),
+    "ODE solver 25": solver(25, False),
+    # Guidance without a backward on a short chain.
+    "SDE 25, free, rate 0.1": {**solver(25), **guided(rate=0.1)},
+    "SDE 25, free, rate 0.2": {**solver(25), **guided(rate=0.2)},
+    "SDE 25, free, rate 0.4": {**solver(25), **guided(rate=0.4)},
+    "SDE 25, exact, rate 0.2": {**solver(25), **guided("exact", rate=0.2)},
+    "ODE 25, free, rate 0.2": {**solver(25, False), **guided(rate=0.2)},
+    "ancestral 25, free, rate 0.2": {**ancestral(25), **guided(rate=0.2)},
+    # Where in the chain it pays.
+    "SDE 25, free, rate 0.2, first third": {**solver(25), **guided(rate=0.2, start_ratio=0.667)},
+    "SDE 25, free, rate 0.2, middle third": {**solver(25), **guided(rate=0.2, start_ratio=0.333, stop_ratio=0.667)},
+    "SDE 25, free, rate 0.2, last third": {**solver(25), **guided(rate=0.2, stop_ratio=0.333)},
+    # Choosing.
+    "SDE 25, best of 2": best_of(solver(25), 2),
+    "SDE 25, best of 4 at a half": best_of(solver(25), 4, (0.5, 1)),
+    "SDE 25, best of 4 at 0.3": best_of(solver(25), 4, (0.3, 1)),
+    "SDE 20, 6 to 3 to 1": best_of(solver(20), 6, (0.6, 3), (0.3, 1)),
+    "SDE 25, tilt 1, 4 at a half": best_of(solver(25), 4, (0.5, 1), tilt=1.0),
+}

@@ -1,0 +1,87 @@
+"""The evidence protocol of the Fashion-MNIST pages: spaces, what is measured, and how it is compared.
+
+The feature extractors are trained on half A of the training images (or on ImageNet), the reference is half B, and the test
+images appear as rows only. A tail is chosen in one space and scored in another.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sgm_lightning import DiffusersCheckpoint, Lp, SelfGuidance, minority_score
+from sgm_lightning.evaluation import Evaluation, LoadedSpace, Measure, Results, Space, load_spaces
+from sgm_lightning.features import EfficientNetLite, FashionMNISTClassifier, RandomConvolutions, Reference
+from sgm_lightning.images import FashionMNIST, Images
+from sgm_lightning.metrics import avg_knn
+
+CHECKPOINT = "checkpoints/fashion_mnist_28"
+FEATURES = "checkpoints/fashion_mnist_features"
+
+
+def spaces() -> dict[str, LoadedSpace]:
+    """Three spaces; the tails of the first two are chosen in each other."""
+    training, held_out = Reference(FashionMNIST("half_b", limit=10_000)), Reference(FashionMNIST("test"))
+    return load_spaces(
+        {
+            "classifier": Space(
+                FashionMNISTClassifier(),
+                Reference(file=f"{FEATURES}/classifier_half_b.safetensors"),
+                tail_from="random",
+                training=training,
+                held_out=held_out,
+            ),
+            "random": Space(
+                RandomConvolutions(), Reference(file=f"{FEATURES}/random_half_b.safetensors"), tail_from="classifier"
+            ),
+            "imagenet": Space(EfficientNetLite(size=96, repeat_gray=True), Reference(FashionMNIST("half_b", limit=10_000))),
+        }
+    )
+
+
+def rare_test_images(known: dict[str, LoadedSpace], count: int = 1000) -> list[int]:
+    """The tenth of the test images that is farthest from the reference in ImageNet's features."""
+    features = Reference(FashionMNIST("test")).features(known["imagenet"].extractor)[0]
+    rarity = avg_knn(features, known["imagenet"].real)
+    return sorted(rarity.topk(count).indices.tolist())
+
+
+def measure(
+    file: Path, images: Images, known: dict[str, LoadedSpace], rescore: bool = False, seed: int = 0
+) -> dict[str, Tensor]:
+    """Rows of every image of a set, kept in `file`; the minority score is the one they came with, or is taken anew."""
+    if file.is_file():
+        return torch.load(file, weights_only=True)
+    print(f"measuring {file.stem}", flush=True)
+    denoiser = DiffusersCheckpoint(CHECKPOINT).load().denoiser(100)
+    taker = Measure({key: space.extractor for key, space in known.items()}, nelbo_strata=10)
+    s = SelfGuidance().perturb_index(denoiser.process, 0)
+    rows: dict[str, list[Tensor]] = {}
+    for indices, batch in images.batches(50):
+        found = taker(batch, indices, denoiser, seed=seed)
+        if images.scores is None or rescore:
+            found["minority_score"] = minority_score(batch, denoiser, Lp(2.0), s, seed, indices)
+        else:
+            found["minority_score"] = images.scores[indices]
+        for key, row in found.items():
+            rows.setdefault(key, []).append(row)
+    whole = {key: torch.cat(parts) for key, parts in rows.items()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(whole, file.with_suffix(f".{os.getpid()}"))
+    os.replace(file.with_suffix(f".{os.getpid()}"), file)
+    return whole
+
+
+def evaluate(rows: dict[str, Tensor], known: dict[str, LoadedSpace], index: Tensor | None = None) -> Results:
+    evaluation = Evaluation(known, kid_subset_size=500)
+    evaluation.update(rows, torch.arange(len(rows["nelbo"])) if index is None else index)
+    return evaluation.compute()
+
+
+def best_of(rows: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """The rarest by the model's own score: K = 1 / share ancestral samples for the price of one."""
+    keep = rows["minority_score"].topk(round(share * len(rows["minority_score"]))).indices.sort().values
+    return {key: row[keep] for key, row in rows.items()}

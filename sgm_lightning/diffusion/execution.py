@@ -1,0 +1,71 @@
+"""How the network's calls are carried out: compiled, in another memory layout, with less memory. Not what they compute."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+Call = Callable[..., Any]
+
+
+@dataclass
+class Execution:
+    """Options of a frozen network's calls; results change in the last digits alone.
+
+    Args:
+        compile: `torch.compile` with static shapes. The first calls take a minute or more on a CPU; where compiling fails,
+            a warning says why and the network runs as it is. On CUDA its graphs are replayed (`reduce-overhead`).
+        channels_last: NHWC in memory, which convolutions on GPUs like; measure it on a CPU (`benchmarks/sampling.py`).
+        checkpointing: At guided steps keep the blocks' inputs only, and compute their activations again in the backward:
+            less memory for one more forward of most of the network.
+    """
+
+    compile: bool = False
+    channels_last: bool = False
+    checkpointing: bool = False
+
+
+class CompiledCall:
+    """A network compiled twice: without gradients, where the frozen weights become constants, and with them.
+
+    Args:
+        network: Frozen; later changes of its weights are not seen.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.graphs: dict[bool, Call] | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.graphs is None:
+            on_gpu = next(self.network.parameters()).device.type == "cuda"
+            self.graphs = {True: self._compiled(on_gpu, False), False: self._compiled(on_gpu, not on_gpu)}
+        try:
+            # The compiler's own remarks on the network's code are for its authors.
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
+                return self.graphs[torch.is_grad_enabled()](*args, **kwargs)
+        except Exception as error:
+            # Whatever the network itself does wrong is raised again by the call below.
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            warnings.warn(f"The network runs uncompiled: torch.compile failed ({reason[0][:300]}).", stacklevel=2)
+            self.graphs = {True: self.network, False: self.network}
+            return self.network(*args, **kwargs)
+
+    def _compiled(self, on_gpu: bool, freeze: bool) -> Call:
+        options: dict[str, Any] = {"triton.cudagraphs": True} if on_gpu else {"freezing": freeze}
+        compiled: Call = torch.compile(self.network, dynamic=False, options=options)
+        if not on_gpu:
+            return compiled
+
+        def replay(*args: Any, **kwargs: Any) -> Any:
+            output = compiled(*args, **kwargs)
+            sample: Any = getattr(output, "sample", output)
+            return sample.clone()  # the next replay overwrites what a graph returns
+
+        return replay

@@ -1,0 +1,124 @@
+"""Choosing instead of pushing: several candidates for a sample, of which the model's own score keeps one."""
+
+from __future__ import annotations
+
+import itertools
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from sgm_lightning.diffusion import Condition, Denoised, Denoiser
+from sgm_lightning.errors import SGMError
+from sgm_lightning.guidance import Guidance, SelfGuidance
+from sgm_lightning.metrics.minority_score import from_uint8, to_uint8
+from sgm_lightning.rng import Noise, SampleNoise
+from sgm_lightning.samplers.base import OnStep, Sampler, SamplingMethod, State
+from sgm_lightning.samplers.ddpm import DDPM
+
+
+class BestOf(SamplingMethod):
+    """The rarest of K candidates, or one of them by weight exp(λ · score).
+
+    Without `stages`, K images are drawn to the end, at K times the cost. A stage (u, m) keeps m candidates where the share
+    u of the chain is still to come, by the score of the last step's x0_hat: K = 4 with the stage (0.5, 1) costs 2.5 chains.
+    Whatever is left at the end is chosen from by the score of the finished, quantised images. The draws of the choice are
+    its own, never those of a reported score, which the winner's luck would flatter.
+
+    With `tilt` λ the m kept ones are drawn without replacement with weights exp(λ · score) (Gumbel-top-m): for one stage
+    with m = 1 the samples follow, for large K, p(x) exp(λ · score(x)) with score(x) as the stage measures it.
+
+    The first candidate of a sample is what the sampler alone draws of the same seed. A batch is K times as large until the
+    first stage: choose `data.chunk_size` accordingly.
+
+    Args:
+        num_candidates: K ≥ 2.
+        stages: (u, m) pairs; u in (0, 1) decreasing, m < K decreasing.
+        tilt: λ ≥ 0; default none: keep the highest scores.
+        sampler: Draws the candidates; default ancestral.
+        score: Its distance, perturb step and number of draws score; default L_2 at 0.8 with one draw.
+
+    Raises:
+        SGMError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        num_candidates: int = 4,
+        stages: list[tuple[float, int]] | None = None,
+        tilt: float | None = None,
+        sampler: Sampler | None = None,
+        score: SelfGuidance | None = None,
+    ) -> None:
+        if num_candidates < 2:
+            raise SGMError(f"num_candidates must be at least 2, got {num_candidates}; for one, use the sampler alone.")
+        if tilt is not None and tilt < 0:
+            raise SGMError(f"tilt must be at least 0, got {tilt}; 0 chooses by chance, none the highest score.")
+        self.stages = [] if stages is None else list(stages)
+        left = [(1.0, num_candidates), *self.stages]
+        for (u, m), (next_u, next_m) in itertools.pairwise(left):
+            if not (0 < next_u < u and 1 <= next_m < m):
+                raise SGMError(
+                    f"stages must have decreasing shares in (0, 1) and decreasing numbers below num_candidates "
+                    f"({num_candidates}), got {self.stages}; e.g. [[0.5, 1]]."
+                )
+        self.num_candidates = num_candidates
+        self.tilt = tilt
+        self.sampler = sampler or DDPM()
+        self.score = score or SelfGuidance()
+
+    @property
+    def plain(self) -> SamplingMethod:
+        return self.sampler
+
+    def indices(self, num_steps: int) -> list[int]:
+        found = self.sampler.indices(num_steps)
+        for u, _ in self.stages:
+            if int(u * num_steps) >= found[0]:
+                raise SGMError(
+                    f"A stage must lie after the chain's first step, index {found[0]} of {num_steps}, got the share {u}; "
+                    "give a smaller one."
+                )
+        return found
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        noise: Noise,
+        guidance: Guidance | None = None,
+        condition: Condition | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        if not isinstance(noise, SampleNoise):
+            raise SGMError(f"BestOf needs independent noise for every candidate (SampleNoise), got {type(noise).__name__}.")
+        count = self.num_candidates
+        rows = [row for row in range(len(noise.indices)) for _ in range(count)]
+        state = self.sampler.begin(denoiser, noise.candidates(count), guidance, (condition or Condition()).select(rows))
+        num_steps = denoiser.process.num_steps
+        kept = {int(u * num_steps): m for u, m in self.stages}
+        denoised: Denoised | None = None
+        for index in self.indices(num_steps):
+            if index in kept and denoised is not None:
+                count = self._choose(denoiser, state, denoised.x0_hat, count, kept[index], index)
+            denoised = self.sampler.move(denoiser, state, index, guidance)
+            if on_step is not None:
+                on_step(index, denoised, state.x)
+        if count > 1:
+            self._choose(denoiser, state, from_uint8(to_uint8(state.x)), count, 1, 0)
+        return self.sampler.finish(denoiser, state)
+
+    def _choose(self, denoiser: Denoiser, state: State, x0_hat: Tensor, count: int, keep: int, index: int) -> int:
+        """Keep the best `keep` of every sample's `count` rows. One read of the device."""
+        noise = cast(SampleNoise, state.noise)
+        draws = [noise.score() for _ in range(self.score.num_draws)]
+        with torch.no_grad():
+            values = self.score.score(denoiser, x0_hat, index, draws, state.condition)
+        if self.tilt is not None:
+            values = self.tilt * values + noise.gumbel(index)
+        best = values.view(-1, count).topk(keep, dim=1).indices.sort(dim=1).values
+        rows = (best + count * torch.arange(len(best), device=best.device)[:, None]).flatten()
+        chosen = rows.tolist()
+        state.x, state.bad_index = state.x[rows], state.bad_index[rows]
+        state.noise, state.condition = noise.select(chosen), state.condition.select(chosen)
+        self.sampler.select(chosen)
+        return keep
