@@ -1,4 +1,4 @@
-"""The command line: `sgm-lightning fit | predict | test | features | convert`."""
+"""The command line: `sgm-lightning fit | predict | test | features | estimate | convert`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from sgm_lightning.callbacks import Evaluate, RunWriter, SampleGrid, SamplingPro
 from sgm_lightning.callbacks.report import ReportWriter
 from sgm_lightning.checkpoint_io import AtomicCheckpointIO
 from sgm_lightning.convert import convert
+from sgm_lightning.cost import estimate
 from sgm_lightning.data import EvaluatedImages, SampleIndices, TrainingData
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.command import save_features
@@ -40,6 +41,7 @@ _USAGE = """usage: sgm-lightning COMMAND --help
   predict   draw samples into a run folder:   sgm-lightning predict --config FILE.yaml --run_dir DIR
   test      measure images that exist:        sgm-lightning test --config FILE.yaml --data.images PATH
   features  keep features of real images:     sgm-lightning features --config FILE.yaml --output FILE
+  estimate  what a predict would cost:        sgm-lightning estimate --config FILE.yaml --devices 8 --tflops 312
   convert   change a checkpoint's layout:     sgm-lightning convert --config FILE.yaml --output DIR
 """
 
@@ -231,7 +233,7 @@ def _run(args: list[str]) -> None:
 _TRAINER: dict[str, Any] = {"enable_checkpointing": False, "enable_model_summary": False, "devices": 1}
 
 # Commands that are a function each.
-_PLAIN_COMMANDS: dict[str, Callable[..., None]] = {"convert": convert, "features": save_features}
+_PLAIN_COMMANDS: dict[str, Callable[..., None]] = {"convert": convert, "estimate": estimate, "features": save_features}
 
 
 def _call(function: Callable[..., None], args: list[str]) -> None:

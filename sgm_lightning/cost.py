@@ -1,0 +1,158 @@
+"""What a sample costs before it is drawn: calls of the network, floating-point operations, hours."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from sgm_lightning.backbones import Backbone
+from sgm_lightning.diffusion import Condition, Denoiser, DiffusionProcess
+from sgm_lightning.errors import SGMError
+from sgm_lightning.guidance import Guidance
+from sgm_lightning.modules import SamplingModule
+from sgm_lightning.rng import SampleNoise
+from sgm_lightning.samplers import SamplingMethod
+
+
+@dataclass
+class Cost:
+    """Of one sample.
+
+    Attributes:
+        forwards: Images that the network denoises.
+        backwards: Images through which it is differentiated.
+        forward_flops: Floating-point operations of a forward, a multiplication and an addition counted as two.
+        backward_flops: Of a backward to the image alone; the weights are frozen.
+        other_flops: Of everything else, such as a distance's own network.
+    """
+
+    forwards: int
+    backwards: int
+    forward_flops: float
+    backward_flops: float
+    other_flops: float
+
+    @property
+    def flops(self) -> float:
+        """Of a sample."""
+        return self.forwards * self.forward_flops + self.backwards * self.backward_flops + self.other_flops
+
+
+class _StandIn(nn.Module):
+    """Answers as the network does, at once, and counts."""
+
+    def __init__(self, out_channels: int) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        self.forwards = self.backwards = 0
+
+    def forward(self, x: Tensor, step: Tensor, class_labels: Tensor | None = None) -> Tensor:
+        self.forwards += len(x)
+        out = x[:, :1].expand(-1, self.out_channels, -1, -1) * 0.5
+        if out.requires_grad:
+            out.register_hook(self._count)
+        return out
+
+    def _count(self, gradient: Tensor) -> None:
+        self.backwards += len(gradient)
+
+
+class _Operations(TorchDispatchMode):
+    """Counts by torch's own table. (`FlopCounterMode` tracks modules, too, which `autograd.grad` does not allow.)"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry:
+            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def sampling_cost(backbone: Backbone, spacing: str | int | None, sampler: SamplingMethod, guidance: Guidance | None) -> Cost:
+    """Count one sample's calls by walking its chain with a stand-in, and a call's operations on tensors without data."""
+    config = backbone.network.config
+    condition = _condition(backbone)
+    stand_in = _StandIn(config.out_channels)
+    process = DiffusionProcess(backbone.betas, spacing)
+    rest = (backbone.prediction, backbone.variance, backbone.image_shape, backbone.num_classes, backbone.upsampler)
+    walker = Denoiser(stand_in, process, *rest)
+    with _Operations() as other:
+        sampler(walker, SampleNoise(0, [0], backbone.image_shape), guidance, condition)
+
+    network = copy.deepcopy(backbone.network).to("meta").eval().requires_grad_(False)
+    height, width = backbone.image_shape[1:]
+    x = torch.empty(1, config.in_channels, height, width, device="meta", requires_grad=True)
+    labels = None if condition.labels is None else condition.labels.to("meta")
+    with _Operations() as forward:
+        out = network(x, torch.zeros(1, device="meta"), labels).sample
+    with _Operations() as backward:
+        torch.autograd.grad(out.sum(), x)
+    return Cost(stand_in.forwards, stand_in.backwards, forward.total, backward.total, other.total)
+
+
+def _condition(backbone: Backbone) -> Condition:
+    channels, height, width = backbone.image_shape
+    labels = None if backbone.num_classes is None else torch.zeros(1, dtype=torch.long)
+    low_res = torch.zeros(1, channels, height // 2, width // 2) if backbone.upsampler else None
+    return Condition(labels, low_res)
+
+
+def estimate(
+    model: SamplingModule,
+    num_samples: int = 50_000,
+    devices: int = 1,
+    tflops: float = 19.5,
+    utilization: float = 0.35,
+    trainer: Any = None,
+    data: Any = None,
+    writer: Any = None,
+    run_dir: Any = None,
+    verify: Any = None,
+) -> None:
+    """Print what a configuration of `predict` will cost.
+
+    Args:
+        model: As for `predict`. For a checkpoint that is not here yet, `model.backbone: NewNetwork` with its flags costs
+            the same.
+        num_samples: How many images.
+        devices: How many devices share them.
+        tflops: Peak rate of a device at the run's precision, in 10¹² operations a second: 19.5 for an A100 in float32, 156
+            in TF32, 312 in bfloat16; see its data sheet.
+        utilization: Share of the peak that is reached; measure it with `benchmarks/sampling.py`.
+        trainer: Ignored, so that a configuration of `predict` can be given as it is.
+        data: Ignored.
+        writer: Ignored.
+        run_dir: Ignored.
+        verify: Ignored.
+    """
+    for name, value in (
+        ("num_samples", num_samples),
+        ("devices", devices),
+        ("tflops", tflops),
+        ("utilization", utilization),
+    ):
+        if value <= 0:
+            raise SGMError(f"{name} must be positive, got {value}; set `--{name}`.")
+    backbone = model.backbone.load()
+    cost = sampling_cost(backbone, model.spacing, model.sampler, model.guidance)
+    if model.baseline:
+        plain = sampling_cost(backbone, model.spacing, model.sampler.plain, None)
+        cost.forwards += plain.forwards
+        cost.other_flops += plain.other_flops
+    cost.forwards += model.score_draws * (2 if model.baseline else 1)
+    least = cost.flops / (tflops * 1e12)
+    hours = num_samples * least / utilization / devices / 3600
+    print(f"Network calls of an image: {cost.forwards} forwards, {cost.backwards} backwards (scores included)")
+    print(f"Operations: {cost.forward_flops / 1e9:.3g} GFLOP a forward, {cost.backward_flops / 1e9:.3g} a backward, ")
+    print(f"            {cost.other_flops / 1e9:.3g} outside the network, {cost.flops / 1e12:.3g} TFLOP an image")
+    print(f"At {tflops:g} TFLOP/s an image takes no less than {least:.3g} s")
+    print(f"{num_samples} images on {devices} device(s) at {utilization:.0%} of that: {hours:.3g} hours")
