@@ -1,6 +1,7 @@
 """Rarity and realism against cost: draws, measures, times and reports the settings of `frontier_settings.py`.
 
-    python benchmarks/frontier.py draw     # 500 samples a setting, one after the other; again: what is missing
+    python benchmarks/frontier.py draw     # 500 samples a setting, one after the other; again: what is missing. A second
+                                           # process with another `--only` shares the work
     python benchmarks/frontier.py time     # seconds and evaluations of an image: on an idle machine
     python benchmarks/frontier.py report   # the tables and the plot of docs/performance.md, of what there is
 
@@ -49,23 +50,22 @@ def config(model: Model, num_samples: int, seed: int) -> dict[str, Any]:
     }
 
 
-def draw(name: str, num_samples: int, seed: int, workers: int) -> Path:
-    """`predict` in some processes of a thread each; a finished run is not touched."""
+def draw(name: str, num_samples: int, seed: int) -> Path:
+    """`predict` with one thread; a finished run is not touched."""
     folder = RUNS / f"{slug(name)}-seed{seed}"
-    file = folder.with_suffix(".yaml")
+    file = folder.parent / f"{folder.name}.yaml"
     RUNS.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(config(SETTINGS[name], num_samples, seed)))
     command = [sys.executable, "-m", "sgm_lightning", "predict", "--config", str(file), "--run_dir", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    started = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(workers)]
-    if any(worker.wait() for worker in started):
+    if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode:
         sys.exit(f"{name} was not finished; the same command resumes.")
     return folder
 
 
 def keep(name: str, folder: Path, seed: int, known: dict[str, Any]) -> None:
     """Per-sample values, the classifier's features, and the numbers that only a set has."""
-    rows = measure(folder / "measured.pt", RunImages(str(folder)), known, rescore=True, seed=seed)
+    rows = measure(folder / "measured.pt", RunImages(str(folder)), known, 4, 5, seed)
     results = evaluate(rows, known)
     arrays = {key: values.astype(np.float32) for key, values in results.per_sample.items()}
     arrays["features/classifier"] = rows["features/classifier"].numpy().astype(np.float16)
@@ -121,14 +121,13 @@ def main(
     only: str = "",
     num_samples: int = 500,
     seed: int = 1,
-    workers: int = 2,
 ) -> None:
     chosen = [name for name in SETTINGS if only in name]
     if stage == "draw":
         known = spaces()
         for name in chosen:
             if not (KEPT / f"{slug(name)}-seed{seed}.npz").is_file():
-                keep(name, draw(name, num_samples, seed, workers), seed, known)
+                keep(name, draw(name, num_samples, seed), seed, known)
                 print(f"{name}: kept", flush=True)
     if stage == "time":
         file = KEPT / "costs.json"

@@ -50,20 +50,25 @@ def rare_test_images(known: dict[str, LoadedSpace], count: int = 1000) -> list[i
 
 
 def measure(
-    file: Path, images: Images, known: dict[str, LoadedSpace], rescore: bool = False, seed: int = 0
+    file: Path,
+    images: Images,
+    known: dict[str, LoadedSpace],
+    score_draws: int | None = None,
+    strata: int = 10,
+    seed: int = 0,
 ) -> dict[str, Tensor]:
-    """Rows of every image of a set, kept in `file`; the minority score is the one they came with, or is taken anew."""
+    """Rows of every image of a set, kept in `file`. Without `score_draws` a score that the images came with is kept."""
     if file.is_file():
         return torch.load(file, weights_only=True)
     print(f"measuring {file.stem}", flush=True)
     denoiser = DiffusersCheckpoint(CHECKPOINT).load().denoiser(100)
-    taker = Measure({key: space.extractor for key, space in known.items()}, nelbo_strata=10)
+    taker = Measure({key: space.extractor for key, space in known.items()}, nelbo_strata=strata)
     s = SelfGuidance().perturb_index(denoiser.process, 0)
     rows: dict[str, list[Tensor]] = {}
     for indices, batch in images.batches(50):
         found = taker(batch, indices, denoiser, seed=seed)
-        if images.scores is None or rescore:
-            found["minority_score"] = minority_score(batch, denoiser, Lp(2.0), s, seed, indices)
+        if images.scores is None or score_draws is not None:
+            found["minority_score"] = minority_score(batch, denoiser, Lp(2.0), s, seed, indices, score_draws or 8)
         else:
             found["minority_score"] = images.scores[indices]
         for key, row in found.items():

@@ -153,7 +153,8 @@ class Denoiser(nn.Module):
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         kwargs = {} if condition.labels is None else {"class_labels": condition.labels}
-        with torch.autocast(x.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
+        dtype = self.autocast_dtype
+        with torch.autocast(x.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
             output = (self._compiled or self.network)(x, step, **kwargs)
         sample: Tensor = getattr(output, "sample", output)
         return sample.float()

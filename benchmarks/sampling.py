@@ -1,0 +1,247 @@
+"""How fast samples are drawn, and in how much memory: variants of the same run, interleaved, as ratios to the first.
+
+    python benchmarks/sampling.py                                     # the committed network, CPU or GPU
+    python benchmarks/sampling.py --network 64 --batch 1              # a 34 M network at 64 × 64 with random weights
+    python benchmarks/sampling.py --interval 1                        # guided at every step
+    python benchmarks/sampling.py --outside_only true                 # the share of `predict` that is not the network's
+
+Timed are 25 steps from the middle of a 250-step chain, of which every `interval`-th is guided: a tenth of a run, in the same
+proportion. `released order` is the released sampler's order of work on the same network (`released_loop.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jsonargparse import auto_cli
+from live_memory import LiveBytes
+from released_loop import ReleasedDDPM
+
+from sgm_lightning import DDPM, ADMFlags, Backbone, Denoiser, DiffusersCheckpoint, Execution, SampleNoise, SelfGuidance
+from sgm_lightning.backbones import NewNetwork
+from sgm_lightning.guidance import Guidance
+from sgm_lightning.samplers import Sampler
+
+ROOT = Path(__file__).parents[1]
+STEPS = 25
+
+
+@dataclass
+class Variant:
+    """A way to draw the same samples, or nearly the same."""
+
+    gradient: Literal["exact", "jacobian_free", "finite_difference"] | None = "exact"
+    execution: Execution | None = None
+    bfloat16: bool = False
+    released: bool = False
+
+    def denoiser(self, backbone: Backbone, device: str) -> Denoiser:
+        denoiser = backbone.denoiser(250, frozen=not self.released).to(device)
+        denoiser.network.eval().requires_grad_(self.released)
+        if self.execution is not None:
+            denoiser.execute(self.execution)
+        denoiser.autocast_dtype = torch.bfloat16 if self.bfloat16 else None
+        return denoiser
+
+    def sampler(self) -> Sampler:
+        return ReleasedDDPM() if self.released else DDPM()
+
+    def guidance(self, interval: int) -> Guidance | None:
+        return None if self.gradient is None else SelfGuidance(0.4, interval=interval, gradient=self.gradient)
+
+
+COMPILED = Execution(compile=True)
+VARIANTS = {
+    "released order": Variant(released=True),
+    "exact": Variant(),
+    "exact, compiled": Variant(execution=COMPILED),
+    "exact, channels last": Variant(execution=Execution(channels_last=True)),
+    "exact, checkpointing": Variant(execution=Execution(checkpointing=True)),
+    "exact, bfloat16": Variant(bfloat16=True),
+    "exact, compiled, bfloat16": Variant(execution=COMPILED, bfloat16=True),
+    "Jacobian-free": Variant("jacobian_free"),
+    "Jacobian-free, compiled": Variant("jacobian_free", COMPILED),
+    "Jacobian-free, compiled, bfloat16": Variant("jacobian_free", COMPILED, True),
+    "unguided": Variant(None),
+    "unguided, compiled": Variant(None, COMPILED),
+}
+NETWORKS: dict[str, Callable[[], Backbone]] = {
+    "28": lambda: DiffusersCheckpoint(str(ROOT / "checkpoints/fashion_mnist_28")).load(),
+    "64": lambda: NewNetwork(
+        ADMFlags(
+            image_size=64, num_channels=96, num_res_blocks=2, num_head_channels=32, attention_resolutions="16,8",
+            channel_mult="1,2,2,3", resblock_updown=True, use_scale_shift_norm=True, use_new_attention_order=True,
+            learn_sigma=True, class_cond=False,
+        )
+    ).load(),
+}  # fmt: skip
+
+
+def section(denoiser: Denoiser, sampler: Sampler, guidance: Guidance | None, batch: int) -> Callable[[], None]:
+    """`STEPS` steps from the middle of the chain."""
+    device = denoiser.process.alphas_cumprod.device
+    noise = SampleNoise(0, range(batch), denoiser.image_shape, device)
+
+    def run() -> None:
+        state = sampler.begin(denoiser, noise, guidance)
+        for index in range(124 + STEPS, 124, -1):
+            sampler.move(denoiser, state, index, guidance)
+        state.bad_index.tolist()  # waits for the device
+
+    return run
+
+
+def seconds(run: Callable[[], None]) -> float:
+    begun = time.perf_counter()
+    run()
+    return time.perf_counter() - begun
+
+
+def peak_bytes(denoiser: Denoiser, sampler: Sampler, guidance: Guidance | None, batch: int) -> int:
+    """Live tensors of one guided step beyond the weights."""
+    noise = SampleNoise(0, range(batch), denoiser.image_shape, denoiser.process.alphas_cumprod.device)
+    x = noise.start()
+    with LiveBytes([*denoiser.parameters(), *denoiser.buffers()]) as live:
+        sampler.advance(denoiser, x, 125, noise, guidance)
+    return live.peak
+
+
+def machine(device: str) -> dict[str, Any]:
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if device == "cpu" and line.startswith("model name"):
+            name = line.partition(":")[2].strip()
+    return {
+        "device": name, "threads": torch.get_num_threads(), "torch": torch.__version__,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }  # fmt: skip
+
+
+def compare(network: str, variants: list[str], batch: int, interval: int, repeats: int, device: str) -> dict[str, Any]:
+    """Every variant once a round; per round, its time over the first one's."""
+    backbone = {name: NETWORKS[network]() for name in variants}  # a network each: layout and hooks are set on it
+    parts = {
+        name: (VARIANTS[name].denoiser(backbone[name], device), VARIANTS[name].sampler(), VARIANTS[name].guidance(interval))
+        for name in variants
+    }
+    runs = {name: section(*part, batch) for name, part in parts.items()}
+    first_call = {name: seconds(run) for name, run in runs.items()}
+    found: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            found[name].append(seconds(run))
+    rows = {}
+    for name, times in found.items():
+        ratios = [other / own for other, own in zip(found[variants[0]], times, strict=True)]
+        rows[name] = {
+            "images_per_second": batch / (10 * statistics.median(times)),
+            "ms_per_image_and_step": 1000 * statistics.median(times) / batch / STEPS,
+            "times_as_fast": statistics.median(ratios),
+            "lowest": min(ratios),
+            "highest": max(ratios),
+            "first_call_seconds": first_call[name],
+        }
+        if VARIANTS[name].execution != COMPILED:  # a compiled graph is one call to the counter
+            rows[name]["peak_megabytes"] = peak_bytes(*parts[name], batch) / 1e6
+    return {
+        "machine": machine(device),
+        "network": network,
+        "batch": batch,
+        "interval": interval,
+        "repeats": repeats,
+        "variants": rows,
+    }
+
+
+def outside() -> dict[str, float]:
+    """Share of a `predict` of the demo (no baseline, no evaluation) that passes outside the network's calls."""
+    from sgm_lightning.callbacks import RunWriter
+    from sgm_lightning.cli import main
+
+    network = {"seconds": 0.0}
+    call, gradient = Denoiser._network, torch.autograd.grad
+    begun: list[float] = []
+    ended: list[float] = []
+
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                network["seconds"] += time.perf_counter() - start
+
+        return wrapper
+
+    start_of, end_of = RunWriter.on_predict_start, RunWriter.on_predict_end
+
+    def started(*args: Any) -> None:
+        begun.append(time.perf_counter())
+        start_of(*args)
+
+    def finished(*args: Any) -> None:
+        end_of(*args)
+        ended.append(time.perf_counter())
+
+    Denoiser._network = timed(call)  # type: ignore[method-assign]
+    torch.autograd.grad = timed(gradient)
+    RunWriter.on_predict_start, RunWriter.on_predict_end = started, finished  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["predict", "--config", str(ROOT / "configs/fashion_mnist.yaml"), "--run_dir", f"{folder}/run"]
+        main([*command, "--model.baseline", "false", "--trainer.callbacks", "null", "--data.num_samples", "32"])
+    whole = ended[0] - begun[0]
+    return {"seconds": whole, "network_seconds": network["seconds"], "outside": 1 - network["seconds"] / whole}
+
+
+def table(found: dict[str, Any]) -> str:
+    lines = [
+        f"{found['machine']}, network {found['network']}, batch {found['batch']}, guided every {found['interval']}",
+        f"{'':36}{'ms/image/step':>14}{'× as fast':>11}{'of rounds':>16}{'first call':>12}{'peak':>10}",
+    ]
+    for name, row in found["variants"].items():
+        peak = f"{row['peak_megabytes']:.0f} MB" if "peak_megabytes" in row else "–"
+        rounds = f"{row['lowest']:.2f} … {row['highest']:.2f}"
+        lines.append(
+            f"{name:36}{row['ms_per_image_and_step']:14.2f}{row['times_as_fast']:11.2f}{rounds:>16}"
+            f"{row['first_call_seconds']:10.0f} s{peak:>10}"
+        )
+    return "\n".join(lines)
+
+
+def main(
+    network: Literal["28", "64"] = "28",
+    variants: list[str] | None = None,
+    batch: int = 16,
+    interval: int = 5,
+    repeats: int = 5,
+    threads: int | None = None,
+    outside_only: bool = False,
+    output: str | None = None,
+) -> None:
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if outside_only:
+        shares = [outside() for _ in range(repeats)]
+        print(
+            f"outside the network: median {statistics.median(s['outside'] for s in shares):.2%} of {len(shares)} runs",
+            shares,
+        )
+        return
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = compare(network, variants or list(VARIANTS), batch, interval, repeats, device)
+    print(table(found))
+    if output is not None:
+        Path(output).write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    auto_cli(main)

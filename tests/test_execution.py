@@ -1,0 +1,203 @@
+"""Other ways to carry out the network's calls give the same samples; no step waits for the device; memory; estimates."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from sgm_lightning import (
+    DDIM,
+    DDPM,
+    ADMFlags,
+    BestOf,
+    Condition,
+    DiffusersCheckpoint,
+    DPMSolverPlusPlus,
+    Execution,
+    SampleNoise,
+    SelfGuidance,
+    SGMError,
+)
+from sgm_lightning.backbones import NewNetwork
+from sgm_lightning.cli import main
+from sgm_lightning.cost import sampling_cost
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+from live_memory import LiveBytes
+from released_loop import ReleasedDDPM
+
+TINY = ADMFlags(
+    image_size=8,
+    num_channels=32,
+    channel_mult="1,2",
+    num_res_blocks=1,
+    num_head_channels=16,
+    attention_resolutions="4",
+    resblock_updown=True,
+    use_scale_shift_norm=True,
+    learn_sigma=True,
+    class_cond=True,
+    num_classes=5,
+)
+LABELS = Condition(torch.tensor([0, 3, 4]))
+
+
+def tiny():
+    """A network of the ADM family whose every weight counts."""
+    backbone = NewNetwork(TINY).load()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for weight in backbone.network.parameters():
+            torch.nn.init.normal_(weight, std=0.15) if weight.ndim > 1 else torch.nn.init.uniform_(weight, -0.3, 0.3)
+    return backbone
+
+
+def drawn(denoiser, sampler=None, guidance=None):
+    noise = SampleNoise(0, range(3), denoiser.image_shape)
+    return (sampler or DDPM())(denoiser, noise, guidance, LABELS)
+
+
+EXACT = SelfGuidance(0.5, interval=2)
+
+
+@pytest.mark.parametrize("execution", [Execution(channels_last=True), Execution(checkpointing=True)])
+def test_the_same_samples(execution):
+    denoiser = tiny().denoiser(6)
+    expected = drawn(denoiser, guidance=EXACT)
+    denoiser.execute(execution)
+    torch.testing.assert_close(drawn(denoiser, guidance=EXACT), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_compiled_the_same_samples():
+    """Both graphs, guided and not, of a network that is conditional and learns its variance; nothing is compiled twice."""
+    denoiser = tiny().denoiser(6)
+    expected = drawn(denoiser, guidance=EXACT)
+    denoiser.execute(Execution(compile=True))
+    torch._dynamo.utils.counters.clear()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The network runs uncompiled")
+        torch.testing.assert_close(drawn(denoiser, guidance=EXACT), expected, rtol=1e-3, atol=1e-4)
+        graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        drawn(denoiser, guidance=EXACT)
+    assert graphs == 2 and torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+
+
+def test_where_compiling_fails_the_network_runs_as_it_is(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda *args, **kwargs: broken)
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("no compiler here\nand a long story")
+
+    denoiser = tiny().denoiser(3)
+    expected = drawn(denoiser)
+    denoiser.execute(Execution(compile=True))
+    with pytest.warns(UserWarning, match="uncompiled.*no compiler here"):
+        assert torch.equal(drawn(denoiser), expected)
+
+
+def test_what_trains_is_not_executed_otherwise():
+    with pytest.raises(SGMError, match="frozen"):
+        tiny().denoiser(3, frozen=False).execute(Execution(compile=True))
+
+
+@pytest.mark.parametrize(
+    "guidance",
+    [
+        None,
+        SelfGuidance(0.5),
+        SelfGuidance(0.5, num_draws=2, batch_draws=True),
+        SelfGuidance(0.5, gradient="jacobian_free", detach="reconstruction"),
+        SelfGuidance(0.5, gradient="finite_difference"),
+        SelfGuidance(0.5, detach="alternating"),
+    ],
+)
+@pytest.mark.parametrize("sampler", [DDPM(), DDIM(), DDIM(eta=1.0), DPMSolverPlusPlus(), DPMSolverPlusPlus(True)])
+def test_no_step_waits_for_the_device(sampler, guidance):
+    """On tensors without data every step can be taken: nothing in it depends on a value."""
+    denoiser = tiny().denoiser(4).to("meta")
+    noise = SampleNoise(0, range(3), denoiser.image_shape, "meta")
+    state = sampler.begin(denoiser, noise, guidance, Condition(LABELS.labels.to("meta")))
+    for index in sampler.indices(4):
+        sampler.move(denoiser, state, index, guidance)
+    assert state.x.shape == (3, 3, 8, 8)
+    with pytest.raises((RuntimeError, NotImplementedError)):  # the one read, and what this test would not overlook
+        sampler.finish(denoiser, state)
+
+
+def test_attention_is_torchs_own():
+    kinds = {type(m.processor).__name__ for m in tiny().network.modules() if hasattr(m, "processor")}
+    assert kinds == {"AttnProcessor2_0"}  # scaled_dot_product_attention: flash or memory-efficient where there is a kernel
+
+
+def live(sampler, guidance, frozen=True, execution=None):
+    denoiser = DiffusersCheckpoint("checkpoints/fashion_mnist_28").load().denoiser(250, frozen=frozen)
+    denoiser.network.eval()
+    if execution is not None:
+        denoiser.execute(execution)
+    noise = SampleNoise(0, range(4), denoiser.image_shape)
+    x = noise.start()
+    with LiveBytes([*denoiser.parameters(), *denoiser.buffers()]) as counted:
+        sampler.advance(denoiser, x, 125, noise, guidance)
+    return counted.peak
+
+
+def test_memory_of_a_guided_step():
+    """Live tensors beyond the weights, against the released order of work."""
+    released = live(ReleasedDDPM(), SelfGuidance(), frozen=False)
+    assert live(DDPM(), SelfGuidance()) <= 0.9 * released
+    assert live(DDPM(), SelfGuidance(), execution=Execution(checkpointing=True)) <= 0.6 * released
+    assert live(DDPM(), SelfGuidance(gradient="jacobian_free")) <= 0.25 * released
+
+
+def test_the_released_order_of_work_draws_the_same():
+    """What the speed is compared with is the same sampler."""
+    backbone = tiny()
+    expected = drawn(backbone.denoiser(6), guidance=EXACT)
+    backbone.network.requires_grad_(True)
+    trainable = backbone.denoiser(6, frozen=False)
+    torch.testing.assert_close(drawn(trainable, ReleasedDDPM(), EXACT), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "guidance", "calls"),
+    [
+        (DDPM(), None, (250, 0)),
+        (DDPM(), SelfGuidance(interval=5), (300, 50)),
+        (DDPM(), SelfGuidance(interval=5, gradient="jacobian_free"), (300, 0)),
+        (DDPM(), SelfGuidance(interval=5, gradient="finite_difference"), (350, 0)),
+        (BestOf(4, [(0.5, 1)]), None, (4 * 124 + 4 + 126, 0)),
+    ],
+)
+def test_calls_are_counted_on_the_chain(sampler, guidance, calls):
+    cost = sampling_cost(tiny(), 250, sampler, guidance)
+    assert (cost.forwards, cost.backwards) == calls
+    assert cost.flops == cost.forwards * cost.forward_flops + cost.backwards * cost.backward_flops + cost.other_flops
+
+
+def test_operations_of_a_network_that_is_one_convolution():
+    """A 3 × 3 convolution of C to D channels on n pixels: 2 · 9 · C · D · n, and as much backward."""
+    backbone = tiny()
+
+    class One(torch.nn.Module):
+        config = backbone.network.config
+
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Conv2d(3, 6, 3, padding=1)
+
+        def forward(self, x, step, class_labels=None):
+            return type("Output", (), {"sample": self.layer(x)})
+
+    backbone.network = One()
+    cost = sampling_cost(backbone, 10, DDPM(), None)
+    assert cost.forward_flops == cost.backward_flops == 2 * 9 * 3 * 6 * 64
+
+
+def test_estimate_reads_what_predict_reads(capsys):
+    assert main(["estimate", "--config", "configs/fashion_mnist.yaml", "--num_samples", "3600", "--devices", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "236 forwards, 20 backwards" in out and "3600 images on 2 device(s)" in out
+    assert main(["estimate", "--config", "configs/fashion_mnist.yaml", "--utilization", "0"]) == 1
