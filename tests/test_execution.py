@@ -103,18 +103,20 @@ def test_what_trains_is_not_executed_otherwise():
         tiny().denoiser(3, frozen=False).execute(Execution(compile=True))
 
 
+GUIDANCES = [
+    None,
+    SelfGuidance(0.5),
+    SelfGuidance(0.5, num_draws=2, batch_draws=True),
+    SelfGuidance(0.5, gradient="jacobian_free"),
+    SelfGuidance(0.5, gradient="finite_difference"),
+    SelfGuidance(0.5, detach="alternating"),
+]
+SAMPLERS = [DDIM(), DDIM(eta=1.0), DPMSolverPlusPlus(), DPMSolverPlusPlus(True)]
+
+
 @pytest.mark.parametrize(
-    "guidance",
-    [
-        None,
-        SelfGuidance(0.5),
-        SelfGuidance(0.5, num_draws=2, batch_draws=True),
-        SelfGuidance(0.5, gradient="jacobian_free", detach="reconstruction"),
-        SelfGuidance(0.5, gradient="finite_difference"),
-        SelfGuidance(0.5, detach="alternating"),
-    ],
+    ("sampler", "guidance"), [*((DDPM(), g) for g in GUIDANCES), *((s, SelfGuidance(0.5)) for s in SAMPLERS)]
 )
-@pytest.mark.parametrize("sampler", [DDPM(), DDIM(), DDIM(eta=1.0), DPMSolverPlusPlus(), DPMSolverPlusPlus(True)])
 def test_no_step_waits_for_the_device(sampler, guidance):
     """On tensors without data every step can be taken: nothing in it depends on a value."""
     denoiser = tiny().denoiser(4).to("meta")

@@ -186,6 +186,38 @@ def test_jacobian_free_is_the_unit_residual():
     assert torch.allclose(got, 2 * residual / residual.norm(), atol=1e-6)
 
 
+def test_finite_difference_is_the_jacobian_times_the_residual():
+    """On the mixture J is known and symmetric, so J v is the exact gradient, too."""
+    betas = make_betas("linear")
+    alphas_cumprod = torch.cumprod(1 - betas, 0).float()
+    source = torch.Generator().manual_seed(0)
+    denoiser = closed_form(Mixture(0.3 * torch.randn(1, 2, 2, generator=source), 0.2, alphas_cumprod), 20, shape=(1, 2, 2))
+    x = torch.randn(3, 1, 2, 2, generator=source).requires_grad_()
+    found = {}
+    for gradient in ("exact", "finite_difference", "jacobian_free"):
+        guidance = SelfGuidance(1.0, normalize=False, perturb_ratio=0.5, gradient=gradient)
+        noise = SampleNoise(0, range(3), (1, 2, 2))
+        found[gradient] = guidance(denoiser, x, denoiser(x, 5), 5, noise, Condition())
+    scale = float(found["exact"].abs().max())
+    assert float((found["finite_difference"] - found["exact"]).abs().max()) < 0.02 * scale
+    assert float((found["jacobian_free"] - found["exact"]).abs().max()) > 0.1 * scale
+
+
+def test_draws_in_one_batch_or_one_by_one():
+    found = []
+    for batch_draws in (False, True):
+        denoiser = closed_form(Counter(), 10)
+        noise = SampleNoise(0, range(2), (1, 4, 4))
+        found.append(DDPM()(denoiser, noise, SelfGuidance(num_draws=3, interval=2, batch_draws=batch_draws)))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+
+
+def test_a_rate_is_a_scale_per_step():
+    assert SelfGuidance(rate=0.08, interval=5).scale == pytest.approx(0.4) == SelfGuidance().scale
+    with pytest.raises(SGMError, match="leave one out"):
+        SelfGuidance(scale=0.4, rate=0.1)
+
+
 def test_zero_gradient_gives_zero_shift():
     class Zero(nn.Module):
         def forward(self, a, b):

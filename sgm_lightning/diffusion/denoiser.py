@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -153,11 +154,15 @@ class Denoiser(nn.Module):
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         kwargs = {} if condition.labels is None else {"class_labels": condition.labels}
-        dtype = self.autocast_dtype
-        with torch.autocast(x.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+        with self._precision(x.device.type):
             output = (self._compiled or self.network)(x, step, **kwargs)
         sample: Tensor = getattr(output, "sample", output)
         return sample.float()
+
+    def _precision(self, device_type: str) -> AbstractContextManager[object]:
+        if not torch.amp.is_autocast_available(device_type):  # tensors without data
+            return nullcontext()
+        return torch.autocast(device_type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
 
     def _fixed_variance(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
         kind = "large" if self.variance == "fixed_large" else "posterior"
