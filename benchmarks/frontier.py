@@ -5,7 +5,7 @@
     python benchmarks/frontier.py time     # seconds and evaluations of an image: on an idle machine
     python benchmarks/frontier.py report   # the tables and the plot of docs/performance.md, of what there is
 
-`--only TEXT` takes the settings whose name contains it, `--num_samples` and `--seed` draw finalists on fresh seeds. What is
+`--only PATTERN` takes the settings whose name it fits, `--num_samples` and `--seed` draw finalists on fresh seeds. What is
 measured of every sample is kept in docs/frontier, so that a setting can be compared without drawing it again.
 """
 
@@ -122,7 +122,7 @@ def main(
     num_samples: int = 500,
     seed: int = 1,
 ) -> None:
-    chosen = [name for name in SETTINGS if only in name]
+    chosen = [name for name in SETTINGS if re.search(only, name)]
     if stage == "draw":
         known = spaces()
         for name in chosen:

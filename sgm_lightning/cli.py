@@ -27,11 +27,11 @@ from sgm_lightning.callbacks import Evaluate, RunWriter, SampleGrid, SamplingPro
 from sgm_lightning.callbacks.report import ReportWriter
 from sgm_lightning.checkpoint_io import AtomicCheckpointIO
 from sgm_lightning.convert import convert
-from sgm_lightning.cost import estimate
 from sgm_lightning.data import EvaluatedImages, SampleIndices, TrainingData
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.command import save_features
 from sgm_lightning.modules import EvaluationModule, SamplingModule, TrainingModule
+from sgm_lightning.modules.estimate import estimate
 from sgm_lightning.signals import EXIT_RESUMABLE, Interrupted, stop_signals
 from sgm_lightning.trainer import RunTrainer
 

@@ -1,4 +1,4 @@
-"""What a sample costs before it is drawn: calls of the network, floating-point operations, hours."""
+"""What a sample costs before it is drawn: calls of the network and floating-point operations."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from torch.utils.flop_counter import flop_registry
 
 from sgm_lightning.backbones import Backbone
 from sgm_lightning.diffusion import Condition, Denoiser, DiffusionProcess
-from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance
-from sgm_lightning.modules import SamplingModule
 from sgm_lightning.rng import SampleNoise
 from sgm_lightning.samplers import SamplingMethod
 
@@ -104,55 +102,3 @@ def _condition(backbone: Backbone) -> Condition:
     labels = None if backbone.num_classes is None else torch.zeros(1, dtype=torch.long)
     low_res = torch.zeros(1, channels, height // 2, width // 2) if backbone.upsampler else None
     return Condition(labels, low_res)
-
-
-def estimate(
-    model: SamplingModule,
-    num_samples: int = 50_000,
-    devices: int = 1,
-    tflops: float = 19.5,
-    utilization: float = 0.35,
-    trainer: Any = None,
-    data: Any = None,
-    writer: Any = None,
-    run_dir: Any = None,
-    verify: Any = None,
-) -> None:
-    """Print what a configuration of `predict` will cost.
-
-    Args:
-        model: As for `predict`. For a checkpoint that is not here yet, `model.backbone: NewNetwork` with its flags costs
-            the same.
-        num_samples: How many images.
-        devices: How many devices share them.
-        tflops: Peak rate of a device at the run's precision, in 10¹² operations a second: 19.5 for an A100 in float32, 156
-            in TF32, 312 in bfloat16; see its data sheet.
-        utilization: Share of the peak that is reached; measure it with `benchmarks/sampling.py`.
-        trainer: Ignored, so that a configuration of `predict` can be given as it is.
-        data: Ignored.
-        writer: Ignored.
-        run_dir: Ignored.
-        verify: Ignored.
-    """
-    for name, value in (
-        ("num_samples", num_samples),
-        ("devices", devices),
-        ("tflops", tflops),
-        ("utilization", utilization),
-    ):
-        if value <= 0:
-            raise SGMError(f"{name} must be positive, got {value}; set `--{name}`.")
-    backbone = model.backbone.load()
-    cost = sampling_cost(backbone, model.spacing, model.sampler, model.guidance)
-    if model.baseline:
-        plain = sampling_cost(backbone, model.spacing, model.sampler.plain, None)
-        cost.forwards += plain.forwards
-        cost.other_flops += plain.other_flops
-    cost.forwards += model.score_draws * (2 if model.baseline else 1)
-    least = cost.flops / (tflops * 1e12)
-    hours = num_samples * least / utilization / devices / 3600
-    print(f"Network calls of an image: {cost.forwards} forwards, {cost.backwards} backwards (scores included)")
-    print(f"Operations: {cost.forward_flops / 1e9:.3g} GFLOP a forward, {cost.backward_flops / 1e9:.3g} a backward, ")
-    print(f"            {cost.other_flops / 1e9:.3g} outside the network, {cost.flops / 1e12:.3g} TFLOP an image")
-    print(f"At {tflops:g} TFLOP/s an image takes no less than {least:.3g} s")
-    print(f"{num_samples} images on {devices} device(s) at {utilization:.0%} of that: {hours:.3g} hours")

@@ -145,6 +145,32 @@ def test_cascade(tmp_path, golden_backbone):
     assert predict(tmp_path, "negative", config) == 1
 
 
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        {"class_path": "BestOf", "init_args": {"num_candidates": 3, "stages": [[0.5, 2]]}},
+        {"class_path": "BestOf", "init_args": {"num_candidates": 2, "tilt": 1.0, "sampler": {"class_path": "DDIM"}}},
+        {"class_path": "DPMSolverPlusPlus", "init_args": {"stochastic": True}},
+    ],
+    ids=["best", "tilted", "solver"],
+)
+def test_other_samplers_resume_and_keep_their_seeds(tmp_path, sampler):
+    """A chunk that is drawn again, alone, is the same; the baseline is the sampler without the choice."""
+    config = settings(model__sampler=sampler, model__baseline=True)
+    if sampler["class_path"] == "BestOf":
+        config["model"]["guidance"] = None
+    assert predict(tmp_path, "run", config) == 0
+    before = images(tmp_path)
+    os.remove(tmp_path / "run/chunks/chunk-000001.npz")
+    assert predict(tmp_path, "run", config) == 0
+    assert np.array_equal(images(tmp_path), before)
+    plain = settings(model__sampler=sampler.get("init_args", {}).get("sampler"), model__guidance=None)
+    if sampler["class_path"] == "BestOf":
+        assert predict(tmp_path, "plain", plain) == 0
+        with np.load(tmp_path / "run/baseline.npz") as file:
+            assert np.abs(file["arr_0"].astype(int) - images(tmp_path, "plain")).max() <= 1  # batches of other sizes
+
+
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_parses(config):
     command = config.stem.partition("_")[0]
