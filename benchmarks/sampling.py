@@ -1,7 +1,7 @@
 """How fast samples are drawn, and in how much memory: variants of the same run, interleaved, as ratios to the first.
 
     python benchmarks/sampling.py                                     # the committed network, CPU or GPU
-    python benchmarks/sampling.py --network 64 --batch 1              # a 34 M network at 64 × 64 with random weights
+    python benchmarks/sampling.py --network 64 --batch 1              # CelebA's, a third as wide (33 M), random weights
     python benchmarks/sampling.py --interval 1                        # guided at every step
     python benchmarks/sampling.py --outside_only true                 # the share of `predict` that is not the network's
 
@@ -78,8 +78,8 @@ NETWORKS: dict[str, Callable[[], Backbone]] = {
     "28": lambda: DiffusersCheckpoint(str(ROOT / "checkpoints/fashion_mnist_28")).load(),
     "64": lambda: NewNetwork(
         ADMFlags(
-            image_size=64, num_channels=96, num_res_blocks=2, num_head_channels=32, attention_resolutions="16,8",
-            channel_mult="1,2,2,3", resblock_updown=True, use_scale_shift_norm=True, use_new_attention_order=True,
+            image_size=64, num_channels=64, num_res_blocks=3, num_head_channels=64, attention_resolutions="32,16,8",
+            channel_mult="1,2,3,4", resblock_updown=True, use_scale_shift_norm=True, use_new_attention_order=True,
             learn_sigma=True, class_cond=False,
         )
     ).load(),
