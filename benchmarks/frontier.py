@@ -77,9 +77,10 @@ def keep(name: str, folder: Path, seed: int, known: dict[str, Any]) -> None:
 
 
 def cost(name: str, batch: int = 16, repeats: int = 3, threads: int = 2) -> dict[str, float]:
-    """Seconds of an image on two threads, and network evaluations, a backward counted as two."""
-    from sgm_lightning.cli import SamplingModule  # noqa: F401  the classes of YAML
+    """Seconds of an image on two threads, network evaluations (a backward counted as two), and the RMS of scale · g.
 
+    Of two directions with the same largest value one may be much longer than the other.
+    """
     torch.set_num_threads(threads)
     denoiser = DiffusersCheckpoint(CHECKPOINT).load().denoiser(SETTINGS[name]["spacing"])
     sampler, guidance = instantiated(SETTINGS[name])
@@ -90,16 +91,26 @@ def cost(name: str, batch: int = 16, repeats: int = 3, threads: int = 2) -> dict
         if output.sample.requires_grad:
             output.sample.register_hook(lambda gradient: counted.update(backward=counted["backward"] + len(gradient)))
 
-    handle = denoiser.network.register_forward_hook(forward)
+    lengths: list[float] = []
+    handles = [denoiser.network.register_forward_hook(forward)]
+    if guidance is not None:
+        handles.append(
+            guidance.register_forward_hook(lambda module, inputs, g: lengths.append(float(g.square().mean().sqrt())))
+        )
     sampler(denoiser, SampleNoise(0, [0], denoiser.image_shape), guidance)
-    handle.remove()
+    for handle in handles:
+        handle.remove()
     seconds = []
     for repeat in range(repeats):
         noise = SampleNoise(repeat, range(batch), denoiser.image_shape)
         begun = time.perf_counter()
         sampler(denoiser, noise, guidance)
         seconds.append((time.perf_counter() - begun) / batch)
-    return {"evaluations": counted["forward"] + 2 * counted["backward"], "seconds": statistics.median(seconds)}
+    return {
+        "evaluations": counted["forward"] + 2 * counted["backward"],
+        "seconds": statistics.median(seconds),
+        "rms": statistics.mean(lengths) if lengths else 0.0,
+    }
 
 
 def instantiated(model: Model) -> tuple[Any, Any]:

@@ -50,12 +50,12 @@ def read(folder: Path) -> list[Kept]:
 
 
 def table(kept: list[Kept], costs: dict[str, dict[str, float]]) -> str:
-    heads = ["setting", "N", "evaluations", "ms/image", *COLUMNS.values(), *SETS.values()]
+    heads = ["setting", "N", "evaluations", "ms/image", "RMS", *COLUMNS.values(), *SETS.values()]
     lines = []
     for row in sorted(kept, key=lambda row: costs.get(row.name, {}).get("evaluations", 1e9)):
         cost = costs.get(row.name, {})
         cells = [row.name, str(len(row.index))]
-        cells += [f"{cost['evaluations']:.0f}", f"{1000 * cost['seconds']:.0f}"] if cost else ["–", "–"]
+        cells += [f"{cost['evaluations']:.0f}", f"{1000 * cost['seconds']:.0f}", f"{cost['rms']:.2f}"] if cost else ["–"] * 3
         for key in COLUMNS:
             estimate = mean_estimate(row.columns[key], resamples=1)
             cells.append(f"{estimate.value:.3g} ± {estimate.standard_error:.1g}")

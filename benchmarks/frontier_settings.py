@@ -65,5 +65,7 @@ SETTINGS: dict[str, Model] = {
     "SDE 25, best of 4 at a half": best_of(solver(25), 4, (0.5, 1)),
     "SDE 25, best of 4 at 0.3": best_of(solver(25), 4, (0.3, 1)),
     "SDE 20, 6 to 3 to 1": best_of(solver(20), 6, (0.6, 3), (0.3, 1)),
+    "SDE 15, best of 4 at a half": best_of(solver(15), 4, (0.5, 1)),
+    "SDE 25, best of 4 at a half, free, rate 0.2": best_of({**solver(25), **guided(rate=0.2)}, 4, (0.5, 1)),
     "SDE 25, tilt 1, 4 at a half": best_of(solver(25), 4, (0.5, 1), tilt=1.0),
 }

@@ -1,13 +1,14 @@
 """Every recorded case of the released code, through the public API."""
 
 import json
+import warnings
 
 import pytest
 import torch
 from conftest import GOLDENS
 from safetensors.torch import load_file
 
-from sgm_lightning import DDIM, DDPM, LPIPS, Condition, Lp, SelfGuidance, to_uint8
+from sgm_lightning import DDIM, DDPM, LPIPS, Condition, Execution, Lp, SelfGuidance, to_uint8
 from sgm_lightning.metrics.density import avg_knn, local_outlier_factor, rarity_score
 from sgm_lightning.metrics.elbo import bound_term, prior_term
 from sgm_lightning.training import Objective
@@ -96,8 +97,21 @@ def relative(found, expected):
     return float((found - expected).abs().max() / expected.abs().max())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["self_guided_paper"], indirect=True)
+def test_compiled_each_step_equals_the_released_one(setting):
+    setting[2].execute(Execution(compile=True))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The network runs uncompiled")
+        each_step_equals_the_released_one(setting)
+
+
 @pytest.mark.parametrize("setting", SAMPLING, indirect=True)
 def test_each_step_equals_the_released_one(setting):
+    each_step_equals_the_released_one(setting)
+
+
+def each_step_equals_the_released_one(setting):
     case, tensors, denoiser, sampler, guidance, condition = setting
     noise = RecordedNoise(tensors)
     indices = sampler.indices(denoiser.process.num_steps)
