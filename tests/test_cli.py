@@ -181,6 +181,16 @@ def test_every_config_parses(config):
     assert end.value.code == 0
 
 
+@pytest.mark.parametrize("preset", sorted((ROOT / "configs/presets").glob("*.yaml")), ids=lambda p: p.stem)
+def test_presets_go_over_a_config(tmp_path, preset):
+    """Run for two samples of a short chain, uncompiled."""
+    command = ["predict", "--config", str(ROOT / "configs/fashion_mnist.yaml"), "--config", str(preset)]
+    command += ["--trainer.callbacks", "null", "--model.baseline", "false", "--model.execution.compile", "false"]
+    command += ["--model.spacing", "4", "--data.num_samples", "2", "--data.chunk_size", "2", "--model.score_draws", "1"]
+    assert main([*command, "--run_dir", str(tmp_path / "run")]) == 0
+    assert images(tmp_path).shape == (2, 28, 28, 1)
+
+
 @pytest.mark.parametrize("name", ["celeba64", "lsun_bedroom256", "imagenet64"])
 def test_missing_weights_name_their_source(tmp_path, capsys, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
