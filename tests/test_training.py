@@ -115,6 +115,7 @@ def same(a, b, tolerance=1e-5):
         assert torch.allclose(left, right, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_fit_then_predict_test_and_convert(tmp_path, folder, capsys):
     config = settings(folder, model__num_classes=2, model__label_dropout=0.3, trainer__max_steps=40)
     assert fit(tmp_path, config) == 0
@@ -157,6 +158,7 @@ def test_fit_then_predict_test_and_convert(tmp_path, folder, capsys):
     assert torch.allclose(plain.denoiser()(x, 300).x0_hat, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_ema_or_current_weights(tmp_path, folder):
     assert fit(tmp_path, settings(folder)) == 0
     saved = state(tmp_path)
@@ -181,6 +183,7 @@ def test_ema_or_current_weights(tmp_path, folder):
         TrainedCheckpoint(str(tmp_path / "other.ckpt")).load()
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_and_resumed(tmp_path, folder):
     """Dropout on, gradients gathered, steps drawn by their losses; the pass over the data ends in the middle, too."""
     config = settings(folder, trainer__max_steps=14, trainer__accumulate_grad_batches=2, model__nelbo_spacing=4)
@@ -226,6 +229,7 @@ def test_a_signal_saves_and_a_longer_training_goes_on(tmp_path, folder):
     assert again["optimizer_states"][0]["param_groups"][0]["lr"] == 5e-4
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_same_step_as_one(tmp_path, folder):
     changes = {"model__dropout": 0.0, "model__warmup_steps": 0, "trainer__max_steps": 1, "trainer__val_check_interval": 1}
     one = settings(folder, **changes)
@@ -256,6 +260,7 @@ def test_gathered_gradients_checkpointing_and_plain_steps_agree(tmp_path, folder
     assert all(torch.allclose(a[name], b[name], atol=1e-5) for name in a)
 
 
+@pytest.mark.slow
 def test_lora_trains_adapters_alone(tmp_path, folder):
     pytest.importorskip("peft")
     assert fit(tmp_path, settings(folder), "start") == 0  # a new network's last layer is zero, and adapters learn nothing
