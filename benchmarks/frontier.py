@@ -52,7 +52,7 @@ def config(model: Model, num_samples: int, seed: int) -> dict[str, Any]:
 
 def draw(name: str, num_samples: int, seed: int) -> Path:
     """`predict` with one thread; a finished run is not touched."""
-    folder = RUNS / f"{slug(name)}-seed{seed}"
+    folder = RUNS / f"{slug(name)}-n{num_samples}-seed{seed}"
     file = folder.parent / f"{folder.name}.yaml"
     RUNS.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(config(SETTINGS[name], num_samples, seed)))
@@ -71,9 +71,7 @@ def keep(name: str, folder: Path, seed: int, known: dict[str, Any]) -> None:
     arrays["features/classifier"] = rows["features/classifier"].numpy().astype(np.float16)
     sets = {key: value.value for key, value in results.values.items() if value.value is not None}
     KEPT.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        KEPT / f"{slug(name)}-seed{seed}.npz", index=results.index, sets=json.dumps(sets), name=name, **arrays
-    )
+    np.savez_compressed(KEPT / f"{folder.name}.npz", index=results.index, sets=json.dumps(sets), name=name, **arrays)
 
 
 def cost(name: str, batch: int = 16, repeats: int = 3, threads: int = 2) -> dict[str, float]:
@@ -137,7 +135,7 @@ def main(
     if stage == "draw":
         known = spaces()
         for name in chosen:
-            if not (KEPT / f"{slug(name)}-seed{seed}.npz").is_file():
+            if not (KEPT / f"{slug(name)}-n{num_samples}-seed{seed}.npz").is_file():
                 keep(name, draw(name, num_samples, seed), seed, known)
                 print(f"{name}: kept", flush=True)
     if stage == "time":

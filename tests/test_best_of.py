@@ -50,6 +50,20 @@ def test_who_is_left_after_a_stage_goes_on_as_if_alone(sampler):
         assert float(distance.amin(1).max()) < 1e-5
 
 
+@pytest.mark.parametrize("sampler", [DDPM(), DPMSolverPlusPlus(True)])
+def test_a_stage_keeps_the_candidate_whose_estimate_scores_highest(sampler):
+    every, estimates = candidates(4, sampler=sampler), []
+    denoiser = mixture(12)
+    for c in range(4):
+        seen = {}
+        noise = SampleNoise(0, range(6), denoiser.image_shape, candidate=c)
+        sampler(denoiser, noise, on_step=lambda index, denoised, x, seen=seen: seen.update({index: denoised.x0_hat}))
+        estimates.append(seen[7].mean((1, 2, 3)))  # of the last step before index 6 = 0.5 · 12
+    best = torch.stack(estimates, 1).argmax(1)
+    chosen = drawn(BestOf(4, [(0.5, 1)], sampler=sampler, score=BRIGHT))
+    torch.testing.assert_close(chosen, every[torch.arange(6), best], rtol=1e-5, atol=1e-5)
+
+
 def test_samples_do_not_depend_on_their_batch():
     method = BestOf(4, [(0.5, 2)], tilt=3.0, score=BRIGHT)
     whole = drawn(method)
@@ -96,5 +110,9 @@ def test_bad_arguments(options, word):
 
 
 def test_a_stage_before_the_first_step_is_refused():
-    with pytest.raises(SGMError, match="first step"):
+    with pytest.raises(SGMError, match="index of its own"):
         BestOf(4, [(0.95, 1)]).indices(10)
+    with pytest.raises(SGMError, match="index of its own"):  # both at index 5
+        BestOf(6, [(0.59, 3), (0.5, 2)]).indices(10)
+    with pytest.raises(SGMError, match="index of its own"):  # where the finished images are chosen from
+        BestOf(4, [(0.05, 2)]).indices(10)

@@ -16,6 +16,7 @@ from sgm_lightning import (
     DiffusersCheckpoint,
     DPMSolverPlusPlus,
     Execution,
+    FeatureDistance,
     SampleNoise,
     SelfGuidance,
     SGMError,
@@ -23,6 +24,7 @@ from sgm_lightning import (
 from sgm_lightning.backbones import NewNetwork
 from sgm_lightning.cli import main
 from sgm_lightning.cost import sampling_cost
+from sgm_lightning.modules import SamplingModule
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from live_memory import LiveBytes
@@ -96,6 +98,31 @@ def test_where_compiling_fails_the_network_runs_as_it_is(monkeypatch):
     denoiser.execute(Execution(compile=True))
     with pytest.warns(UserWarning, match="uncompiled.*no compiler here"):
         assert torch.equal(drawn(denoiser), expected)
+
+
+def test_a_backward_that_does_not_compile_is_found_with_its_forward(monkeypatch):
+    from torch._dynamo.backends.common import aot_autograd
+
+    def no_backward(graph, inputs):
+        raise RuntimeError("no backward here")
+
+    def compiler(graph, inputs):
+        return graph.forward
+
+    backend = aot_autograd(fw_compiler=compiler, bw_compiler=no_backward)
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network, **options: compiled(network, backend=backend, dynamic=False))
+    denoiser = tiny().denoiser(3)
+    expected = drawn(denoiser, guidance=EXACT)
+    denoiser.execute(Execution(compile=True))
+    with pytest.warns(UserWarning, match="uncompiled"):
+        torch.testing.assert_close(drawn(denoiser, guidance=EXACT), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_what_scores_candidates_follows_the_model_to_its_device():
+    score = SelfGuidance(distance=FeatureDistance(torch.nn.Linear(2, 2)))
+    module = SamplingModule(NewNetwork(TINY), BestOf(2, score=score)).to("meta")
+    assert {p.device.type for p in module.sampler.score.parameters()} == {"meta"}
 
 
 def test_what_trains_is_not_executed_otherwise():

@@ -41,6 +41,17 @@ def test_two_batches_do_not_mix():
     )
 
 
+def test_two_chains_in_turns_do_not_mix():
+    denoiser, sampler = mixture(6), DPMSolverPlusPlus()
+    noises = [SampleNoise(0, [i], denoiser.image_shape) for i in (0, 1)]
+    states = [sampler.begin(denoiser, noise) for noise in noises]
+    for index in sampler.indices(6):
+        for state in states:
+            sampler.move(denoiser, state, index)
+    alone = [DPMSolverPlusPlus()(denoiser, SampleNoise(0, [i], denoiser.image_shape)) for i in (0, 1)]
+    assert all(torch.equal(state.x, x) for state, x in zip(states, alone, strict=True))
+
+
 class Constant(Guidance):
     """The same direction at every n-th step up to `top`, its size by `rate`."""
 
@@ -80,4 +91,6 @@ def test_a_rate_means_the_same_at_any_number_of_steps():
 
 def test_the_solver_with_noise_is_pushed_as_ancestral_sampling_is():
     """σ² g, in the limit of short steps."""
+    for steps, loss in ((250, 0.03), (50, 0.13), (20, 0.26)):
+        assert 1 - shift(DDPM(clip=False), steps) / shift(DDPM(clip=False), 1000) < loss
     assert shift(DPMSolverPlusPlus(True, clip=False), 1000) == pytest.approx(shift(DDPM(clip=False), 1000), rel=0.01)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._functorch import config as functorch_config
 
 Call = Callable[..., Any]
 
@@ -19,7 +20,8 @@ class Execution:
 
     Args:
         compile: `torch.compile` with static shapes. The first calls take a minute or more on a CPU; where compiling fails,
-            a warning says why and the network runs as it is. On CUDA its graphs are replayed (`reduce-overhead`).
+            a warning says why and the network runs as it is; last digits of that process's chunks then differ. On CUDA its
+            graphs are replayed (`reduce-overhead`).
         channels_last: NHWC in memory, which convolutions on GPUs like; measure it on a CPU (`benchmarks/sampling.py`).
         checkpointing: At guided steps keep the blocks' inputs only, and compute their activations again in the backward:
             less memory for one more forward of most of the network.
@@ -46,16 +48,19 @@ class CompiledCall:
             on_gpu = next(self.network.parameters()).device.type == "cuda"
             self.graphs = {True: self._compiled(on_gpu, False), False: self._compiled(on_gpu, not on_gpu)}
         try:
-            # The compiler's own remarks on the network's code are for its authors.
-            with warnings.catch_warnings():
+            # The compiler's own remarks on the network's code are for its authors; its backward is compiled with the
+            # forward, so that it, too, fails here or not at all.
+            with warnings.catch_warnings(), functorch_config.patch(force_non_lazy_backward_lowering=True):
                 warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
                 return self.graphs[torch.is_grad_enabled()](*args, **kwargs)
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:
-            # Whatever the network itself does wrong is raised again by the call below.
             reason = str(error).strip().splitlines() or [type(error).__name__]
-            warnings.warn(f"The network runs uncompiled: torch.compile failed ({reason[0][:300]}).", stacklevel=2)
-            self.graphs = {True: self.network, False: self.network}
-            return self.network(*args, **kwargs)
+        # Outside the handler, which would keep the failed call's tensors. What the network does wrong is raised again.
+        warnings.warn(f"The network runs uncompiled: torch.compile failed ({reason[0][:300]}).", stacklevel=2)
+        self.graphs = {True: self.network, False: self.network}
+        return self.network(*args, **kwargs)
 
     def _compiled(self, on_gpu: bool, freeze: bool) -> Call:
         options: dict[str, Any] = {"triton.cudagraphs": True} if on_gpu else {"freezing": freeze}

@@ -53,6 +53,12 @@ class InceptionV3(FeatureExtractor):
         with torch.no_grad():
             return self.features(self.prepare.fit_channels(images))
 
+    def of_floats(self, x: Tensor) -> Tensor:
+        raise SGMError(
+            "InceptionV3 takes uint8 images, as TensorFlow's graph did, and cannot guide, got floating-point ones; use "
+            "EfficientNetLite, TimmFeatures, TorchvisionFeatures or ModuleFeatures in the distance."
+        )
+
     def features(self, x: Tensor) -> Tensor:
         pool: Tensor = self.network(x)[0]
         if not self.spatial:

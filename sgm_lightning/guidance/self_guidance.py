@@ -32,7 +32,8 @@ class SelfGuidance(Guidance):
 
     Args:
         scale: Step size w (released: 0.4 for CelebA, 0.2 for ImageNet-64). Default 0.4.
-        rate: Step size in place of `scale` that means the same at any interval and number of steps: scale = rate · interval.
+        rate: Step size in place of `scale`: scale = rate · interval. Under `DPMSolverPlusPlus` it means the same at any
+            interval and number of steps, under `DDPM` nearly so (a quarter less at 20 steps); not under `DDIM`.
         distance: d, a module that maps two (B, C, H, W) batches to (B,); default the L_2 norm.
         perturb_ratio: s as a share of the respaced chain, in (0, 1): int(num_steps · ratio). Default 0.8.
         perturb_train_step: s as a train step instead; the nearest step of the chain is used.
@@ -71,7 +72,7 @@ class SelfGuidance(Guidance):
         detach: Literal["reconstruction", "reference", "alternating"] = "reconstruction",
         gradient: Literal["exact", "jacobian_free", "finite_difference"] = "exact",
         rate: float | None = None,
-        batch_draws: bool = False,
+        batch_draws: bool | None = None,
     ) -> None:
         super().__init__()
         if interval < 1:
@@ -94,7 +95,15 @@ class SelfGuidance(Guidance):
                 "gradient: exact."
             )
         if scale is not None and rate is not None:
-            raise SGMError(f"Give the step size as scale or as rate, got scale: {scale} and rate: {rate}; leave one out.")
+            raise SGMError(
+                f"Give the step size as scale or as rate, got scale: {scale} and rate: {rate}; leave one out, or set it to "
+                "null."
+            )
+        if rate is not None and weighting == "constant":
+            raise SGMError(
+                f"rate is a share of the step's variance, got rate: {rate} and weighting: constant; use weighting: "
+                "variance, or scale."
+            )
         self.scale = rate * interval if rate is not None else 0.4 if scale is None else scale
         self.distance = Lp(2.0) if distance is None else distance
         self.perturb = (perturb_ratio, perturb_train_step, perturb_log_snr)
@@ -102,7 +111,7 @@ class SelfGuidance(Guidance):
         self.start_ratio = start_ratio
         self.stop_ratio = stop_ratio
         self.num_draws = num_draws
-        self.batch_draws = batch_draws
+        self.batch_draws = bool(batch_draws)
         self.weighting = weighting
         self.normalize = normalize
         self.detach = detach

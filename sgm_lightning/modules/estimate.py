@@ -20,6 +20,10 @@ def estimate(
     writer: Any = None,
     run_dir: Any = None,
     verify: Any = None,
+    seed_everything: Any = None,
+    return_predictions: Any = None,
+    ckpt_path: Any = None,
+    weights_only: Any = None,
 ) -> None:
     """Print what a configuration of `predict` will cost.
 
@@ -36,6 +40,10 @@ def estimate(
         writer: Ignored.
         run_dir: Ignored.
         verify: Ignored.
+        seed_everything: Ignored.
+        return_predictions: Ignored.
+        ckpt_path: Ignored.
+        weights_only: Ignored.
     """
     for name, value in (
         ("num_samples", num_samples),
@@ -55,6 +63,7 @@ def estimate(
     least = cost.flops / (tflops * 1e12)
     hours = num_samples * least / utilization / devices / 3600
     print(f"Network calls of an image: {cost.forwards} forwards, {cost.backwards} backwards (scores included)")
+    print("Not counted: `Evaluate`, and what `checkpointing` computes again.")
     print(f"Operations: {cost.forward_flops / 1e9:.3g} GFLOP a forward, {cost.backward_flops / 1e9:.3g} a backward, ")
     print(f"            {cost.other_flops / 1e9:.3g} outside the network, {cost.flops / 1e12:.3g} TFLOP an image")
     print(f"At {tflops:g} TFLOP/s an image takes no less than {least:.3g} s")

@@ -54,6 +54,8 @@ class SamplingModule(pl.LightningModule):
             raise SGMError(f"score_draws must be at least 1, got {score_draws}.")
         self.backbone = backbone
         self.sampler = sampler or DDPM()
+        # Methods are no modules; what they score with has to follow the model to its device.
+        self.sampler_score = getattr(self.sampler, "score", None)
         self.guidance = guidance
         self.spacing = spacing
         self.baseline = baseline

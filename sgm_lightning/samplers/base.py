@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,12 +65,14 @@ class State:
         noise: Its source of randomness.
         condition: Its labels and low-resolution images.
         bad_index: (B,) int64: the first step that left a row not finite, −1 if none.
+        memory: What a multistep sampler keeps of the steps before.
     """
 
     x: Tensor
     noise: Noise
     condition: Condition
     bad_index: Tensor
+    memory: Any = None
 
 
 class Sampler(SamplingMethod):
@@ -79,7 +82,12 @@ class Sampler(SamplingMethod):
         clip: Clip the unguided x0_hat to [−1, 1] in every step.
         boost: Boost-and-Skip (Um, Kim & Ye, ICML 2025): multiplies x_T.
         skip_steps: Boost-and-Skip: the first (noisiest) respaced steps left out.
+
+    Attributes:
+        memory: What `step` keeps of the chain that is being moved; it belongs to the chain's `State`.
     """
+
+    memory: Any = None
 
     def __init__(self, clip: bool = True, boost: float = 1.0, skip_steps: int = 0) -> None:
         if skip_steps < 0:
@@ -101,8 +109,9 @@ class Sampler(SamplingMethod):
     ) -> Tensor:
         """x_{t−1} from x_t; `direction` is the guidance's, None where the step is not guided."""
 
-    def select(self, rows: Sequence[int]) -> None:
-        """Called when only some rows of the batch go on: a multistep sampler keeps their past alone."""
+    def selected(self, memory: Any, rows: Sequence[int]) -> Any:
+        """The memory of some rows of the batch, which alone go on."""
+        return memory
 
     def indices(self, num_steps: int) -> list[int]:
         if self.skip_steps >= num_steps:
@@ -139,7 +148,9 @@ class Sampler(SamplingMethod):
 
     def move(self, denoiser: Denoiser, state: State, index: int, guidance: Guidance | None = None) -> Denoised:
         """One step of the state, in place."""
+        self.memory = state.memory
         state.x, denoised = self.advance(denoiser, state.x, index, state.noise, guidance, state.condition)
+        state.memory, self.memory = self.memory, None
         finite = torch.isfinite(state.x).flatten(1).all(1)
         state.bad_index = torch.where((state.bad_index < 0) & ~finite, index, state.bad_index)
         return denoised

@@ -73,12 +73,12 @@ class BestOf(SamplingMethod):
 
     def indices(self, num_steps: int) -> list[int]:
         found = self.sampler.indices(num_steps)
-        for u, _ in self.stages:
-            if int(u * num_steps) >= found[0]:
-                raise SGMError(
-                    f"A stage must lie after the chain's first step, index {found[0]} of {num_steps}, got the share {u}; "
-                    "give a smaller one."
-                )
+        places = [found[0], *(int(u * num_steps) for u, _ in self.stages), 0]
+        if any(later >= earlier for earlier, later in itertools.pairwise(places)):
+            raise SGMError(
+                f"Every stage must have an index of its own between the chain's first ({found[0]} of {num_steps}) and its "
+                f"last (0), got {places[1:-1]} from the shares {[u for u, _ in self.stages]}; move or leave out a stage."
+            )
         return found
 
     def __call__(
@@ -120,5 +120,5 @@ class BestOf(SamplingMethod):
         chosen = rows.tolist()
         state.x, state.bad_index = state.x[rows], state.bad_index[rows]
         state.noise, state.condition = noise.select(chosen), state.condition.select(chosen)
-        self.sampler.select(chosen)
+        state.memory = self.sampler.selected(state.memory, chosen)
         return keep

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +37,6 @@ class DPMSolverPlusPlus(Sampler):
     def __init__(self, stochastic: bool = False, clip: bool = True, boost: float = 1.0, skip_steps: int = 0) -> None:
         super().__init__(clip, boost, skip_steps)
         self.stochastic = stochastic
-        self._before: tuple[int, Tensor] | None = None
 
     def step(
         self,
@@ -48,8 +48,8 @@ class DPMSolverPlusPlus(Sampler):
         guidance: Guidance | None,
         direction: Tensor | None,
     ) -> Tensor:
-        x0_hat, before = denoised.x0_hat, self._before
-        self._before = index, x0_hat
+        x0_hat, before = denoised.x0_hat, self.memory
+        self.memory = index, x0_hat
         shifts_score = direction is not None and guidance is not None and guidance.weighting == "variance"
         added = 0.0 if direction is None or shifts_score else direction
         if index == 0:  # to ᾱ = 1, where σ' and with it the shift and the noise are zero
@@ -78,6 +78,5 @@ class DPMSolverPlusPlus(Sampler):
             x = x + next_sigma * decay.sqrt() * noise.step(index)
         return x + added
 
-    def select(self, rows: Sequence[int]) -> None:
-        if self._before is not None:
-            self._before = self._before[0], self._before[1][list(rows)]
+    def selected(self, memory: Any, rows: Sequence[int]) -> Any:
+        return None if memory is None else (memory[0], memory[1][list(rows)])
