@@ -145,6 +145,17 @@ def test_cascade(tmp_path, golden_backbone):
     assert predict(tmp_path, "negative", config) == 1
 
 
+def test_a_run_of_before_an_option_existed_goes_on(tmp_path):
+    assert predict(tmp_path) == 0
+    file = tmp_path / "run/manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["settings"]["execution"]
+    for name in ("rate", "batch_draws"):
+        del manifest["settings"]["guidance"]["init_args"][name]
+    file.write_text(json.dumps(manifest))
+    assert predict(tmp_path) == 0
+
+
 @pytest.mark.parametrize(
     "sampler",
     [

@@ -214,8 +214,9 @@ def test_draws_in_one_batch_or_one_by_one():
 
 def test_a_rate_is_a_scale_per_step():
     assert SelfGuidance(rate=0.08, interval=5).scale == pytest.approx(0.4) == SelfGuidance().scale
-    with pytest.raises(SGMError, match="leave one out"):
-        SelfGuidance(scale=0.4, rate=0.1)
+    assert SelfGuidance(scale=0.4, rate=0.1, interval=2).scale == 0.2
+    with pytest.raises(SGMError, match="weighting"):
+        SelfGuidance(rate=0.1, weighting="constant")
 
 
 def test_zero_gradient_gives_zero_shift():

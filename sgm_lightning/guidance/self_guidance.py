@@ -31,9 +31,10 @@ class SelfGuidance(Guidance):
     The defaults are the released ones, except for the distance (released: `LPIPS`) and the interval (released: 5).
 
     Args:
-        scale: Step size w (released: 0.4 for CelebA, 0.2 for ImageNet-64). Default 0.4.
-        rate: Step size in place of `scale`: scale = rate · interval. Under `DPMSolverPlusPlus` it means the same at any
-            interval and number of steps, under `DDPM` nearly so (a quarter less at 20 steps); not under `DDIM`.
+        scale: Step size w (released: 0.4 for CelebA, 0.2 for ImageNet-64).
+        rate: Step size in place of `scale`, which it overrides: scale = rate · interval. Under `DPMSolverPlusPlus` it means
+            the same at any interval and number of steps, under `DDPM` nearly so (a quarter less at 20 steps); not under
+            `DDIM`.
         distance: d, a module that maps two (B, C, H, W) batches to (B,); default the L_2 norm.
         perturb_ratio: s as a share of the respaced chain, in (0, 1): int(num_steps · ratio). Default 0.8.
         perturb_train_step: s as a train step instead; the nearest step of the chain is used.
@@ -58,7 +59,7 @@ class SelfGuidance(Guidance):
 
     def __init__(
         self,
-        scale: float | None = None,
+        scale: float = 0.4,
         distance: nn.Module | None = None,
         perturb_ratio: float | None = None,
         perturb_train_step: int | None = None,
@@ -94,17 +95,12 @@ class SelfGuidance(Guidance):
                 f"gradient: {gradient} is defined for detach: reconstruction only, got detach: {detach}; use "
                 "gradient: exact."
             )
-        if scale is not None and rate is not None:
-            raise SGMError(
-                f"Give the step size as scale or as rate, got scale: {scale} and rate: {rate}; leave one out, or set it to "
-                "null."
-            )
         if rate is not None and weighting == "constant":
             raise SGMError(
                 f"rate is a share of the step's variance, got rate: {rate} and weighting: constant; use weighting: "
                 "variance, or scale."
             )
-        self.scale = rate * interval if rate is not None else 0.4 if scale is None else scale
+        self.scale = scale if rate is None else rate * interval
         self.distance = Lp(2.0) if distance is None else distance
         self.perturb = (perturb_ratio, perturb_train_step, perturb_log_snr)
         self.interval = interval
