@@ -74,7 +74,7 @@ def keep(name: str, folder: Path, seed: int, known: dict[str, Any]) -> None:
     np.savez_compressed(KEPT / f"{folder.name}.npz", index=results.index, sets=json.dumps(sets), name=name, **arrays)
 
 
-def cost(name: str, batch: int = 16, repeats: int = 3, threads: int = 2) -> dict[str, float]:
+def cost(name: str, batch: int = 8, repeats: int = 3, threads: int = 2) -> dict[str, float]:
     """Seconds of an image on two threads, network evaluations (a backward counted as two), and the RMS of scale · g.
 
     Of two directions with the same largest value one may be much longer than the other.
