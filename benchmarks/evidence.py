@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from protocol import best_of, evaluate, measure, rare_test_images, spaces
+from protocol import best_of, evaluate, fill, markdown, measure, rare_test_images, spaces
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
@@ -118,11 +118,6 @@ COLUMNS = {
 PRIMARY = "imagenet/avg_knn"
 OTHERS = ("minority_score", "nelbo", "classifier/avg_knn", "classifier/lof", "random/avg_knn", "imagenet/lof")
 REALISM = tuple(f"{space}/{key}" for space in ("classifier", "random", "imagenet") for key in ("precision", "density"))
-
-
-def markdown(head: list[str], lines: list[list[str]]) -> str:
-    rows = [head, ["---", *["--:"] * (len(head) - 1)], *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def tables(found: dict[str, Results]) -> dict[str, str]:
@@ -298,7 +293,7 @@ def report() -> None:
     save_extremes(folder / "extremes_score.png", pictures, "minority_score")
     save_extremes(folder / "extremes_avg_knn.png", pictures, "imagenet/avg_knn")
     save_curve(folder / "curve.png", found)
-    fill(made)
+    fill(PAGE, made)
 
 
 def save_curve(path: Path, found: dict[str, Results]) -> None:
@@ -324,19 +319,6 @@ def evaluations(scale: float, interval: int, steps: int = 100) -> float:
     """Network evaluations of a sample, a backward to the image counted as one (as measured)."""
     guided = len(range(0, steps, interval)) if scale else 0
     return steps + 2 * guided
-
-
-def fill(made: dict[str, str]) -> None:
-    """Put each table between its markers in the page."""
-    text = PAGE.read_text()
-    for name, table in made.items():
-        start, end = f"<!-- {name} -->\n", f"<!-- end {name} -->"
-        if start not in text:
-            print(f"\n{name}\n{table}")
-            continue
-        before, _, rest = text.partition(start)
-        text = before + start + table + "\n" + end + rest.partition(end)[2]
-    PAGE.write_text(text)
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from jsonargparse import auto_cli
 from protocol import CHECKPOINT, evaluate, measure, spaces
 
 from sgm_lightning import DDPM, DiffusersCheckpoint, SampleNoise
+from sgm_lightning.cost import sampling_cost
 from sgm_lightning.images import RunImages
 
 RUNS = Path("runs/frontier")
@@ -80,23 +81,15 @@ def cost(name: str, batch: int = 8, repeats: int = 3, threads: int = 2) -> dict[
     Of two directions with the same largest value one may be much longer than the other.
     """
     torch.set_num_threads(threads)
-    denoiser = DiffusersCheckpoint(CHECKPOINT).load().denoiser(SETTINGS[name]["spacing"])
+    backbone, spacing = DiffusersCheckpoint(CHECKPOINT).load(), SETTINGS[name]["spacing"]
+    denoiser = backbone.denoiser(spacing)
     sampler, guidance = instantiated(SETTINGS[name])
-    counted = {"forward": 0, "backward": 0}
-
-    def forward(module: Any, inputs: Any, output: Any) -> None:
-        counted["forward"] += len(output.sample)
-        if output.sample.requires_grad:
-            output.sample.register_hook(lambda gradient: counted.update(backward=counted["backward"] + len(gradient)))
-
+    counted = sampling_cost(backbone, spacing, sampler, guidance)
     lengths: list[float] = []
-    handles = [denoiser.network.register_forward_hook(forward)]
     if guidance is not None:
-        handles.append(
-            guidance.register_forward_hook(lambda module, inputs, g: lengths.append(float(g.square().mean().sqrt())))
-        )
+        handle = guidance.register_forward_hook(lambda module, inputs, g: lengths.append(float(g.square().mean().sqrt())))
     sampler(denoiser, SampleNoise(0, [0], denoiser.image_shape), guidance)
-    for handle in handles:
+    if guidance is not None:
         handle.remove()
     seconds = []
     for repeat in range(repeats):
@@ -105,7 +98,7 @@ def cost(name: str, batch: int = 8, repeats: int = 3, threads: int = 2) -> dict[
         sampler(denoiser, noise, guidance)
         seconds.append((time.perf_counter() - begun) / batch)
     return {
-        "evaluations": counted["forward"] + 2 * counted["backward"],
+        "evaluations": counted.forwards + 2 * counted.backwards,
         "seconds": statistics.median(seconds),
         "rms": statistics.mean(lengths) if lengths else 0.0,
     }

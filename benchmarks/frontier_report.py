@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from protocol import fill, markdown
 
 from sgm_lightning.evaluation.statistics import mean_estimate
 
@@ -83,10 +84,6 @@ def against(kept: list[Kept], name: str, seed: int) -> str:
     return markdown([f"minus {name}", *COLUMNS.values(), *SETS.values()], lines)
 
 
-def markdown(heads: list[str], lines: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, ["---"] + ["--:"] * (len(heads) - 1), *lines])
-
-
 def plot(kept: list[Kept], costs: dict[str, dict[str, float]], path: Path) -> None:
     """Rarity over cost, and rarity over realism; the Pareto front of the first is joined."""
     figure = Figure(figsize=(14, 7), dpi=90, layout="constrained")
@@ -119,21 +116,9 @@ def plot(kept: list[Kept], costs: dict[str, dict[str, float]], path: Path) -> No
     figure.savefig(path)
 
 
-def fill(name: str, text: str) -> None:
-    """Put a table between its markers in the page, or print it."""
-    page = PAGE.read_text() if PAGE.is_file() else ""
-    start, end = f"<!-- {name} -->\n", f"<!-- end {name} -->"
-    if start not in page:
-        print(f"\n{name}\n{text}")
-        return
-    before, _, rest = page.partition(start)
-    PAGE.write_text(before + start + text + "\n" + end + rest.partition(end)[2])
-
-
 def report(folder: Path, reference: str = "released, L_2, 1", seed: int = 1) -> None:
     kept = read(folder)
     file = folder / "costs.json"
     costs = json.loads(file.read_text()) if file.is_file() else {}
-    fill("frontier", table(kept, costs))
-    fill("against", against(kept, reference, seed))
+    fill(PAGE, {"frontier": table(kept, costs), "against": against(kept, reference, seed)})
     plot(kept, costs, folder / "frontier.png")

@@ -90,3 +90,21 @@ def best_of(rows: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     """The rarest by the model's own score: K = 1 / share ancestral samples for the price of one."""
     keep = rows["minority_score"].topk(round(share * len(rows["minority_score"]))).indices.sort().values
     return {key: row[keep] for key, row in rows.items()}
+
+
+def markdown(head: list[str], lines: list[list[str]]) -> str:
+    rows = [head, ["---", *["--:"] * (len(head) - 1)], *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def fill(page: Path, made: dict[str, str]) -> None:
+    """Put each table between its markers in the page; print one that has none."""
+    text = page.read_text()
+    for name, table in made.items():
+        start, end = f"<!-- {name} -->\n", f"<!-- end {name} -->"
+        if start not in text:
+            print(f"\n{name}\n{table}")
+            continue
+        before, _, rest = text.partition(start)
+        text = before + start + table + "\n" + end + rest.partition(end)[2]
+    page.write_text(text)
