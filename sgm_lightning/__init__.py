@@ -6,11 +6,21 @@ from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import LPIPS, FeatureDistance, Lp, SelfGuidance
 from sgm_lightning.metrics import minority_score, to_uint8
 from sgm_lightning.rng import SampleNoise
-from sgm_lightning.samplers import DDIM, DDPM, BestOf, DPMSolverPlusPlus
+from sgm_lightning.samplers import (
+    CADS,
+    DDIM,
+    DDPM,
+    BestOf,
+    BoostAndSkip,
+    ClassifierFreeGuidance,
+    DPMSolverPlusPlus,
+    TemporalScoreRescaling,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CADS",
     "DDIM",
     "DDPM",
     "LPIPS",
@@ -18,6 +28,8 @@ __all__ = [
     "ADMFlags",
     "Backbone",
     "BestOf",
+    "BoostAndSkip",
+    "ClassifierFreeGuidance",
     "Condition",
     "DPMSolverPlusPlus",
     "Denoiser",
@@ -29,6 +41,7 @@ __all__ = [
     "SGMError",
     "SampleNoise",
     "SelfGuidance",
+    "TemporalScoreRescaling",
     "minority_score",
     "save_diffusers",
     "to_uint8",

@@ -45,9 +45,10 @@ class Cost:
 class _StandIn(nn.Module):
     """Answers as the network does, at once, and counts."""
 
-    def __init__(self, out_channels: int) -> None:
+    def __init__(self, out_channels: int, class_embedding: nn.Module | None) -> None:
         super().__init__()
         self.out_channels = out_channels
+        self.class_embedding = class_embedding
         self.forwards = self.backwards = 0
 
     def forward(self, x: Tensor, step: Tensor, class_labels: Tensor | None = None) -> Tensor:
@@ -79,10 +80,10 @@ def sampling_cost(backbone: Backbone, spacing: str | int | None, sampler: Sampli
     """Count one sample's calls by walking its chain with a stand-in, and a call's operations on tensors without data."""
     config = backbone.network.config
     condition = _condition(backbone)
-    stand_in = _StandIn(config.out_channels)
+    stand_in = _StandIn(config.out_channels, backbone.network.class_embedding)
     process = DiffusionProcess(backbone.betas, spacing)
     rest = (backbone.prediction, backbone.variance, backbone.image_shape, backbone.num_classes, backbone.upsampler)
-    walker = Denoiser(stand_in, process, *rest)
+    walker = Denoiser(stand_in, process, *rest, null_class=backbone.null_class)
     with _Operations() as other:
         sampler(walker, SampleNoise(0, [0], backbone.image_shape), guidance, condition)
 

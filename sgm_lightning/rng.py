@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ class Stream(IntEnum):
     SPLIT = 9
     CANDIDATE = 10
     CHOICE = 11
+    CONDITION = 12
+    PERTURB = 13
 
 
 def generator(seed: int, index: int, stream: Stream, *key: int) -> np.random.Generator:
@@ -48,6 +50,12 @@ class Noise(Protocol):
 
     def draw(self, index: int, draw: int) -> Tensor:
         """The `draw`-th Monte Carlo noise of the guidance at respaced `index`."""
+
+    def condition(self, index: int, size: int) -> Tensor:
+        """(B, size) float32 standard normal noise for the condition of the step at respaced `index`."""
+
+    def uniform(self, index: int, draw: int) -> Tensor:
+        """(B,) float32 in [0, 1): where the `draw`-th Monte Carlo draw at respaced `index` perturbs to."""
 
 
 class NormalStream:
@@ -147,9 +155,21 @@ class SampleNoise:
 
     def gumbel(self, stage: int) -> Tensor:
         """(B,) float32 standard Gumbel noise for choosing by chance at `stage`, a function of sample and candidate."""
+        return self._tensor([rng.gumbel() for rng in self._keyed(Stream.CHOICE, stage)])
+
+    def condition(self, index: int, size: int) -> Tensor:
+        return self._tensor([rng.standard_normal(size) for rng in self._keyed(Stream.CONDITION, index)])
+
+    def uniform(self, index: int, draw: int) -> Tensor:
+        return self._tensor([rng.random() for rng in self._keyed(Stream.PERTURB, index, draw)])
+
+    def _keyed(self, stream: Stream, *key: int) -> list[np.random.Generator]:
+        """A generator of its own for each row at `key`."""
         rows = zip(self.indices, self.candidate_of_row, strict=True)
-        values = [generator(self.seed, i, Stream.CHOICE, c, stage).gumbel() for i, c in rows]
-        return torch.tensor(values, dtype=torch.float32).to(self.device, non_blocking=True)
+        return [generator(self.seed, i, stream, candidate, *key) for i, candidate in rows]
+
+    def _tensor(self, values: list[Any]) -> Tensor:
+        return torch.from_numpy(np.asarray(values, dtype=np.float32)).to(self.device, non_blocking=True)
 
 
 _STREAMS = ("_start", "_step", "_draw", "_choose")

@@ -8,7 +8,7 @@ import torch
 from conftest import GOLDENS
 from safetensors.torch import load_file
 
-from sgm_lightning import DDIM, DDPM, LPIPS, Condition, Execution, Lp, SelfGuidance, to_uint8
+from sgm_lightning import DDIM, DDPM, LPIPS, BoostAndSkip, Condition, Execution, Lp, SelfGuidance, to_uint8
 from sgm_lightning.metrics.density import avg_knn, local_outlier_factor, rarity_score
 from sgm_lightning.metrics.elbo import bound_term, prior_term
 from sgm_lightning.training import Objective
@@ -44,9 +44,9 @@ class RecordedNoise:
 
 
 def sampler_of(case):
-    skip = case["boost_and_skip"] or {}
-    start = {"boost": skip.get("gamma", 1.0), "skip_steps": skip.get("skip_steps", 0), "clip": case["clip_denoised"]}
-    return DDPM(**start) if case["ddim_eta"] is None else DDIM(eta=case["ddim_eta"], **start)
+    clip, eta, skip = case["clip_denoised"], case["ddim_eta"], case["boost_and_skip"]
+    sampler = DDPM(clip) if eta is None else DDIM(eta, clip)
+    return sampler if skip is None else BoostAndSkip(skip["gamma"], skip["skip_steps"], sampler)
 
 
 def guidance_of(case):
@@ -117,12 +117,12 @@ def each_step_equals_the_released_one(setting):
     indices = sampler.indices(denoiser.process.num_steps)
     if guidance is not None:
         assert [i for i in indices if guidance.active(i, len(indices))] == case["guided_steps"]
-    x = sampler.boost * noise.start()
+    state = sampler.begin(denoiser, noise, guidance, condition)
     for index in indices:
-        x, _ = sampler.advance(denoiser, x, index, noise, guidance, condition)
+        sampler.move(denoiser, state, index, guidance)
         allowed = tolerance(denoiser.process, index)
-        assert relative(x, tensors[f"x_prev_{index:03d}"]) <= allowed
-        x = tensors[f"x_prev_{index:03d}"]
+        assert relative(state.x, tensors[f"x_prev_{index:03d}"]) <= allowed
+        state.x = tensors[f"x_prev_{index:03d}"]
 
 
 @pytest.mark.parametrize("setting", SAMPLING, indirect=True)

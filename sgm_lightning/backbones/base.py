@@ -65,6 +65,7 @@ class Backbone:
             self.num_classes,
             self.upsampler,
             frozen,
+            self.null_class,
         )
 
 

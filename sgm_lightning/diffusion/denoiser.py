@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -25,17 +27,18 @@ class Condition:
     Attributes:
         labels: (B,) int64 classes, or None.
         low_res: (B, C, h, w) float32 in [−1, 1], the image to be enlarged by a cascade step, or None.
+        embedding: (B, D) float32 in place of the labels' embedding, or None.
     """
 
     labels: Tensor | None = None
     low_res: Tensor | None = None
+    embedding: Tensor | None = None
 
     def select(self, rows: Sequence[int]) -> Condition:
         """The conditions of some rows, in that order."""
         index = list(rows)
-        return Condition(
-            None if self.labels is None else self.labels[index], None if self.low_res is None else self.low_res[index]
-        )
+        values = (self.labels, self.low_res, self.embedding)
+        return Condition(*(None if value is None else value[index] for value in values))
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,17 @@ class Denoised:
     log_variance: Tensor
 
 
+class ClassEmbedding(nn.Embedding):
+    """Classes become vectors; what is a vector already stays as it is."""
+
+    def forward(self, labels: Tensor) -> Tensor:
+        return labels if labels.is_floating_point() else super().forward(labels)
+
+
+# What a method makes of the model: (denoiser, x_t, index, condition) → Denoised.
+Change = Callable[["Denoiser", Tensor, "int | Tensor", Condition], Denoised]
+
+
 class Denoiser(nn.Module):
     """Posterior mean and variance from a network.
 
@@ -66,6 +80,7 @@ class Denoiser(nn.Module):
         num_classes: Number of classes, or None for an unconditional network.
         upsampler: Whether the network takes a low-resolution image beside x_t.
         frozen: Whether the weights get no gradient, and dropout is off; false in training.
+        null_class: The class that stands for "any", or None.
     """
 
     autocast_dtype: torch.dtype | None = None
@@ -80,9 +95,13 @@ class Denoiser(nn.Module):
         num_classes: int | None = None,
         upsampler: bool = False,
         frozen: bool = True,
+        null_class: int | None = None,
     ) -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(False) if frozen else network
+        embedding = getattr(network, "class_embedding", None)
+        if isinstance(embedding, nn.Embedding):
+            embedding.__class__ = ClassEmbedding  # the same weights under the same name
         self.process = process
         self.prediction = prediction
         self.variance = variance
@@ -90,7 +109,9 @@ class Denoiser(nn.Module):
         self.num_classes = num_classes
         self.upsampler = upsampler
         self.frozen = frozen
+        self.null_class = null_class
         self.channels_last = False
+        self._change: Callable[[Tensor, int | Tensor, Condition], Denoised] | None = None
         self._compiled: CompiledCall | None = None
 
     def execute(self, execution: Execution) -> None:
@@ -110,7 +131,20 @@ class Denoiser(nn.Module):
 
     def forward(self, x_t: Tensor, index: int | Tensor, condition: Condition | None = None) -> Denoised:
         """Denoise (B, C, H, W) float32 `x_t` at respaced `index`, one for all or (B,) int64."""
+        if self._change is not None:
+            return self._change(x_t, index, condition or Condition())
         return self.denoised(x_t, index, *self.predict(x_t, index, condition))
+
+    def modified(self, change: Change) -> Denoiser:
+        """The same model, whose denoising is what `change` makes of this one's."""
+        other = copy.copy(self)
+        other._change = partial(change, self)
+        return other
+
+    def class_embedding(self, labels: Tensor) -> Tensor:
+        """(B, D) vectors that stand for (B,) int64 classes inside the network."""
+        embedding: Tensor = self.network.class_embedding(labels)  # type: ignore[operator]
+        return embedding
 
     def predict(self, x_t: Tensor, index: int | Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor | None]:
         """The network's prediction and, if it learns the variance, where in [0, 1] its logarithm lies between the bounds."""
@@ -153,7 +187,8 @@ class Denoiser(nn.Module):
             x = torch.cat([x_t, enlarged], dim=1)
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        kwargs = {} if condition.labels is None else {"class_labels": condition.labels}
+        classes = condition.labels if condition.embedding is None else condition.embedding
+        kwargs = {} if classes is None else {"class_labels": classes}
         with self._precision(x.device.type):
             output = (self._compiled or self.network)(x, step, **kwargs)
         sample: Tensor = getattr(output, "sample", output)

@@ -28,6 +28,7 @@ class DiffusionProcess(nn.Module):
         super().__init__()
         steps = spaced_steps(len(betas), spacing)
         self.num_steps = len(steps)
+        self.num_train_steps = len(betas)
         self.step_list = steps
         alphas_cumprod = torch.cumprod(1 - betas.double(), 0)[steps]
         previous = torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod[:-1]])
@@ -89,9 +90,8 @@ class DiffusionProcess(nn.Module):
 
     def index_of_train_step(self, step: int) -> int:
         """The respaced index whose train step is nearest to `step`."""
-        num_train_steps = self.step_list[-1] + 1
         if step < 0:
-            raise SGMError(f"A train step must lie in [0, {num_train_steps}), got {step}.")
+            raise SGMError(f"A train step must lie in [0, {self.num_train_steps}), got {step}.")
         return min(range(self.num_steps), key=lambda i: abs(self.step_list[i] - step))
 
     def index_of_log_snr(self, log_snr: float) -> int:

@@ -2,6 +2,8 @@
 
 from sgm_lightning.guidance.base import Guidance
 from sgm_lightning.guidance.distances import LPIPS, FeatureDistance, Lp
+from sgm_lightning.guidance.particle_guidance import ParticleGuidance
 from sgm_lightning.guidance.self_guidance import SelfGuidance
+from sgm_lightning.guidance.together import Together, Window
 
-__all__ = ["LPIPS", "FeatureDistance", "Guidance", "Lp", "SelfGuidance"]
+__all__ = ["LPIPS", "FeatureDistance", "Guidance", "Lp", "ParticleGuidance", "SelfGuidance", "Together", "Window"]

@@ -18,10 +18,15 @@ class Guidance(nn.Module, ABC):
         weighting: `variance`: the step's mean moves by σ² · direction, as for classifier guidance; `constant`: by the
             direction itself.
         needs_grad: Whether `forward` differentiates through the denoiser's forward at x_t.
+        couples_batch: Whether a sample's direction depends on the other samples of its batch: then a seed means the same
+            image for the same chunk only.
+        retains_graph: Whether another guidance of the same step may differentiate through the same forward later.
     """
 
     weighting: Literal["variance", "constant"] = "variance"
     needs_grad: bool = True
+    couples_batch: bool = False
+    retains_graph: bool = False
 
     @abstractmethod
     def active(self, index: int, num_steps: int) -> bool:

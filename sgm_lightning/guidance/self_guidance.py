@@ -132,7 +132,7 @@ class SelfGuidance(Guidance):
                 source = x0_hat = denoised.x0_hat.detach().requires_grad_()
             draws = [noise.draw(index, j) for j in range(self.num_draws)]
             score = self.score(denoiser, x0_hat, index, draws, condition)
-            (gradient,) = torch.autograd.grad(score.sum(), source)
+            (gradient,) = torch.autograd.grad(score.sum(), source, retain_graph=self.retains_graph)
         if self.gradient == "finite_difference":
             gradient = self._times_jacobian(gradient, denoiser, x_t, x0_hat.detach(), index, condition)
         if self.normalize:

@@ -54,12 +54,11 @@ class SamplingModule(pl.LightningModule):
             raise SGMError(f"score_draws must be at least 1, got {score_draws}.")
         self.backbone = backbone
         self.sampler = sampler or DDPM()
-        # Methods are no modules; what they score with has to follow the model to its device.
-        self.sampler_score = getattr(self.sampler, "score", None)
         self.guidance = guidance
         self.spacing = spacing
         self.baseline = baseline
-        own = guidance if isinstance(guidance, SelfGuidance) else SelfGuidance()
+        inside = () if guidance is None else guidance.modules()
+        own = next((part for part in inside if isinstance(part, SelfGuidance)), None) or SelfGuidance()
         self.score_distance = own.distance if score_distance is None else score_distance
         self.scorer = own if score_perturb_ratio is None else SelfGuidance(perturb_ratio=score_perturb_ratio)
         self.score_draws = score_draws

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgm_lightning.diffusion import Condition, Denoised, Denoiser
 from sgm_lightning.errors import SGMError
@@ -18,8 +18,8 @@ from sgm_lightning.rng import Noise
 OnStep = Callable[[int, Denoised, Tensor], None]
 
 
-class SamplingMethod(ABC):
-    """From noise to one image for every sample."""
+class SamplingMethod(nn.Module, ABC):
+    """From noise to one image for every sample. A module, so that what it scores with follows the model to its device."""
 
     @property
     def plain(self) -> SamplingMethod:
@@ -31,7 +31,7 @@ class SamplingMethod(ABC):
         """Respaced indices in the order of sampling."""
 
     @abstractmethod
-    def __call__(
+    def forward(
         self,
         denoiser: Denoiser,
         noise: Noise,
@@ -75,13 +75,57 @@ class State:
     memory: Any = None
 
 
-class Sampler(SamplingMethod):
+class Chain(SamplingMethod):
+    """One state that moves from x_T to x_0, a step at a time."""
+
+    def forward(
+        self,
+        denoiser: Denoiser,
+        noise: Noise,
+        guidance: Guidance | None = None,
+        condition: Condition | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        state = self.begin(denoiser, noise, guidance, condition)
+        for index in self.indices(denoiser.process.num_steps):
+            denoised = self.move(denoiser, state, index, guidance)
+            if on_step is not None:
+                on_step(index, denoised, state.x)
+        return self.finish(denoiser, state)
+
+    @abstractmethod
+    def begin(
+        self, denoiser: Denoiser, noise: Noise, guidance: Guidance | None = None, condition: Condition | None = None
+    ) -> State:
+        """x_T; every check comes before a step is taken."""
+
+    @abstractmethod
+    def move(self, denoiser: Denoiser, state: State, index: int, guidance: Guidance | None = None) -> Denoised:
+        """One step of the state, in place."""
+
+    @abstractmethod
+    def selected(self, memory: Any, rows: Sequence[int]) -> Any:
+        """The memory of some rows of the batch, which alone go on."""
+
+    def finish(self, denoiser: Denoiser, state: State) -> Tensor:
+        """x_0, all of it finite: the one read of the device in a chain."""
+        steps = state.bad_index.tolist()
+        bad = [i for i, step in enumerate(steps) if step >= 0]
+        if not bad:
+            return state.x
+        first = max(steps[i] for i in bad)
+        train_step = denoiser.process.step_list[first]
+        raise SGMError(
+            f"The state became NaN or infinite at respaced index {first} (train step {train_step}) for the samples "
+            f"{[int(state.noise.indices[i]) for i in bad]}; check the weights, the guidance's scale or the precision."
+        )
+
+
+class Sampler(Chain):
     """From x_T to x_0, with or without guidance.
 
     Args:
         clip: Clip the unguided x0_hat to [−1, 1] in every step.
-        boost: Boost-and-Skip (Um, Kim & Ye, ICML 2025): multiplies x_T.
-        skip_steps: Boost-and-Skip: the first (noisiest) respaced steps left out.
 
     Attributes:
         memory: What `step` keeps of the chain that is being moved; it belongs to the chain's `State`.
@@ -89,12 +133,9 @@ class Sampler(SamplingMethod):
 
     memory: Any = None
 
-    def __init__(self, clip: bool = True, boost: float = 1.0, skip_steps: int = 0) -> None:
-        if skip_steps < 0:
-            raise SGMError(f"skip_steps must be at least 0, got {skip_steps}; the paper uses 3 of 250.")
+    def __init__(self, clip: bool = True) -> None:
+        super().__init__()
         self.clip = clip
-        self.boost = boost
-        self.skip_steps = skip_steps
 
     @abstractmethod
     def step(
@@ -110,63 +151,30 @@ class Sampler(SamplingMethod):
         """x_{t−1} from x_t; `direction` is the guidance's, None where the step is not guided."""
 
     def selected(self, memory: Any, rows: Sequence[int]) -> Any:
-        """The memory of some rows of the batch, which alone go on."""
         return memory
 
     def indices(self, num_steps: int) -> list[int]:
-        if self.skip_steps >= num_steps:
-            raise SGMError(f"skip_steps must be less than the number of steps ({num_steps}), got {self.skip_steps}.")
-        return list(range(num_steps - self.skip_steps))[::-1]
-
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        noise: Noise,
-        guidance: Guidance | None = None,
-        condition: Condition | None = None,
-        on_step: OnStep | None = None,
-    ) -> Tensor:
-        state = self.begin(denoiser, noise, guidance, condition)
-        for index in self.indices(denoiser.process.num_steps):
-            denoised = self.move(denoiser, state, index, guidance)
-            if on_step is not None:
-                on_step(index, denoised, state.x)
-        return self.finish(denoiser, state)
+        return list(range(num_steps))[::-1]
 
     def begin(
         self, denoiser: Denoiser, noise: Noise, guidance: Guidance | None = None, condition: Condition | None = None
     ) -> State:
-        """x_T; every check comes before a step is taken."""
         condition = condition or Condition()
         denoiser.check_condition(condition)
         if guidance is not None and guidance.needs_grad and torch.is_inference_mode_enabled():
             raise SGMError(
                 "Guidance needs gradients, which torch.inference_mode forbids; set `trainer.inference_mode: false`."
             )
-        x = self.boost * noise.start()
+        x = noise.start()
         return State(x, noise, condition, torch.full((x.shape[0],), -1, device=x.device))
 
     def move(self, denoiser: Denoiser, state: State, index: int, guidance: Guidance | None = None) -> Denoised:
-        """One step of the state, in place."""
         self.memory = state.memory
         state.x, denoised = self.advance(denoiser, state.x, index, state.noise, guidance, state.condition)
         state.memory, self.memory = self.memory, None
         finite = torch.isfinite(state.x).flatten(1).all(1)
         state.bad_index = torch.where((state.bad_index < 0) & ~finite, index, state.bad_index)
         return denoised
-
-    def finish(self, denoiser: Denoiser, state: State) -> Tensor:
-        """x_0, all of it finite: the one read of the device in a chain."""
-        steps = state.bad_index.tolist()
-        bad = [i for i, step in enumerate(steps) if step >= 0]
-        if not bad:
-            return state.x
-        first = max(steps[i] for i in bad)
-        train_step = denoiser.process.step_list[first]
-        raise SGMError(
-            f"The state became NaN or infinite at respaced index {first} (train step {train_step}) for the samples "
-            f"{[int(state.noise.indices[i]) for i in bad]}; check the weights, the guidance's scale or the precision."
-        )
 
     def advance(
         self,

@@ -13,7 +13,7 @@ from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance, SelfGuidance
 from sgm_lightning.metrics.minority_score import from_uint8, to_uint8
 from sgm_lightning.rng import Noise, SampleNoise
-from sgm_lightning.samplers.base import OnStep, Sampler, SamplingMethod, State
+from sgm_lightning.samplers.base import Chain, OnStep, SamplingMethod, State
 from sgm_lightning.samplers.ddpm import DDPM
 
 
@@ -47,9 +47,10 @@ class BestOf(SamplingMethod):
         num_candidates: int = 4,
         stages: list[tuple[float, int]] | None = None,
         tilt: float | None = None,
-        sampler: Sampler | None = None,
+        sampler: Chain | None = None,
         score: SelfGuidance | None = None,
     ) -> None:
+        super().__init__()
         if num_candidates < 2:
             raise SGMError(f"num_candidates must be at least 2, got {num_candidates}; for one, use the sampler alone.")
         if tilt is not None and tilt < 0:
@@ -69,7 +70,7 @@ class BestOf(SamplingMethod):
 
     @property
     def plain(self) -> SamplingMethod:
-        return self.sampler
+        return self.sampler.plain
 
     def indices(self, num_steps: int) -> list[int]:
         found = self.sampler.indices(num_steps)
@@ -81,7 +82,7 @@ class BestOf(SamplingMethod):
             )
         return found
 
-    def __call__(
+    def forward(
         self,
         denoiser: Denoiser,
         noise: Noise,
@@ -92,6 +93,11 @@ class BestOf(SamplingMethod):
         if not isinstance(noise, SampleNoise):
             raise SGMError(f"BestOf needs independent noise for every candidate (SampleNoise), got {type(noise).__name__}.")
         count = self.num_candidates
+        if guidance is not None and guidance.couples_batch:
+            raise SGMError(
+                f"BestOf chooses between independent candidates, got a guidance that couples them "
+                f"({type(guidance).__name__}); use the one or the other."
+            )
         rows = [row for row in range(len(noise.indices)) for _ in range(count)]
         state = self.sampler.begin(denoiser, noise.candidates(count), guidance, (condition or Condition()).select(rows))
         num_steps = denoiser.process.num_steps

@@ -21,12 +21,10 @@ class DDIM(Sampler):
     Args:
         eta: η in [0, 1]; 0 is deterministic, 1 adds as much noise as ancestral sampling with fixed-small variance.
         clip: See `Sampler`.
-        boost: See `Sampler`.
-        skip_steps: See `Sampler`.
     """
 
-    def __init__(self, eta: float = 0.0, clip: bool = True, boost: float = 1.0, skip_steps: int = 0) -> None:
-        super().__init__(clip, boost, skip_steps)
+    def __init__(self, eta: float = 0.0, clip: bool = True) -> None:
+        super().__init__(clip)
         if not 0 <= eta <= 1:
             raise SGMError(f"eta must lie in [0, 1], got {eta}; 0 is deterministic.")
         self.eta = eta

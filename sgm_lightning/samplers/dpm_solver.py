@@ -30,12 +30,10 @@ class DPMSolverPlusPlus(Sampler):
     Args:
         stochastic: Whether the step adds noise.
         clip: See `Sampler`.
-        boost: See `Sampler`.
-        skip_steps: See `Sampler`.
     """
 
-    def __init__(self, stochastic: bool = False, clip: bool = True, boost: float = 1.0, skip_steps: int = 0) -> None:
-        super().__init__(clip, boost, skip_steps)
+    def __init__(self, stochastic: bool = False, clip: bool = True) -> None:
+        super().__init__(clip)
         self.stochastic = stochastic
 
     def step(

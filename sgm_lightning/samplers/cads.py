@@ -1,0 +1,87 @@
+"""Condition-annealed diffusion sampling (Sadat et al., ICLR 2024, arXiv 2310.17347)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from sgm_lightning.diffusion import Condition, Denoised, Denoiser
+from sgm_lightning.errors import SGMError
+from sgm_lightning.guidance import Guidance
+from sgm_lightning.rng import Noise
+from sgm_lightning.samplers.base import Chain, State
+from sgm_lightning.samplers.wrapper import Wrapper
+
+
+class CADS(Wrapper):
+    """y_hat = √γ_t y + s √(1 − γ_t) n of the class's embedding y, with fresh noise n ~ N(0, I) in every step.
+
+    γ_t is 0 for t ≥ τ_2, 1 for t ≤ τ_1 and (τ_2 − t) / (τ_2 − τ_1) between, with t the train step as a share of the
+    chain: the class is hidden where the chain begins and shown where it ends, so the samples of a class spread out. y_hat is
+    then given y's mean and standard deviation over its entries (y_r), and ψ y_r + (1 − ψ) y_hat is what the network gets.
+    The release takes both over the whole batch; here they belong to the sample, as its noise does.
+
+    Usually with classifier-free guidance: `sampler: ClassifierFreeGuidance`.
+
+    Args:
+        noise_scale: s ≥ 0.
+        tau_1: Below it the class is clear.
+        tau_2: Above it the class is hidden; tau_1 < tau_2, both in [0, 1].
+        psi: ψ in [0, 1]: share of the rescaled embedding.
+        sampler: The chain that is changed; default ancestral.
+
+    Raises:
+        SGMError: If an argument is out of its range, or the model knows no classes.
+    """
+
+    def __init__(
+        self,
+        noise_scale: float = 0.25,
+        tau_1: float = 0.6,
+        tau_2: float = 0.9,
+        psi: float = 1.0,
+        sampler: Chain | None = None,
+    ) -> None:
+        super().__init__(sampler)
+        if noise_scale < 0:
+            raise SGMError(f"noise_scale must be at least 0, got {noise_scale}; the paper uses 0.1 to 0.25.")
+        if not 0 <= tau_1 < tau_2 <= 1:
+            raise SGMError(f"tau_1 and tau_2 must satisfy 0 ≤ tau_1 < tau_2 ≤ 1, got {tau_1} and {tau_2}.")
+        if not 0 <= psi <= 1:
+            raise SGMError(f"psi must lie in [0, 1], got {psi}; 1 keeps the embedding's mean and deviation.")
+        self.noise_scale = noise_scale
+        self.tau_1 = tau_1
+        self.tau_2 = tau_2
+        self.psi = psi
+
+    def begin(
+        self, denoiser: Denoiser, noise: Noise, guidance: Guidance | None = None, condition: Condition | None = None
+    ) -> State:
+        if denoiser.num_classes is None:
+            raise SGMError("CADS anneals the class, which an unconditional model does not know; use a conditional model.")
+        return self.sampler.begin(denoiser, noise, guidance, condition)
+
+    def move(self, denoiser: Denoiser, state: State, index: int, guidance: Guidance | None = None) -> Denoised:
+        clear = state.condition
+        state.condition = replace(clear, embedding=self.annealed(denoiser, clear, index, state.noise))
+        denoised = self.sampler.move(denoiser, state, index, guidance)
+        state.condition = clear
+        return denoised
+
+    def annealed(self, denoiser: Denoiser, condition: Condition, index: int, noise: Noise) -> Tensor:
+        """(B, D) float32 embeddings for the step at respaced `index`."""
+        assert condition.labels is not None
+        y = denoiser.class_embedding(condition.labels) if condition.embedding is None else condition.embedding
+        gamma = self.gamma(denoiser.process.step_list[index] / denoiser.process.num_train_steps)
+        if gamma == 1:
+            return y
+        y_hat = gamma**0.5 * y + self.noise_scale * (1 - gamma) ** 0.5 * noise.condition(index, y.shape[1])
+        deviation = y_hat.std(1, keepdim=True)
+        rescaled = (y_hat - y_hat.mean(1, keepdim=True)) / deviation * y.std(1, keepdim=True) + y.mean(1, keepdim=True)
+        mixed = self.psi * rescaled + (1 - self.psi) * y_hat
+        return mixed.where(deviation > 0, y_hat)
+
+    def gamma(self, t: float) -> float:
+        """γ at t in [0, 1], 1 being noise."""
+        return min(1.0, max(0.0, (self.tau_2 - t) / (self.tau_2 - self.tau_1)))

@@ -1,0 +1,224 @@
+"""Methods that change a chain or its model: closed forms, what leaves a sample unchanged, and how they are put together."""
+
+import math
+
+import pytest
+import torch
+from conftest import FASHION
+from test_metrics import mixture
+from torch import nn
+
+from sgm_lightning import (
+    CADS,
+    DDIM,
+    DDPM,
+    BestOf,
+    BoostAndSkip,
+    ClassifierFreeGuidance,
+    Condition,
+    Denoiser,
+    DiffusersCheckpoint,
+    DiffusionProcess,
+    DPMSolverPlusPlus,
+    SelfGuidance,
+    SGMError,
+    TemporalScoreRescaling,
+)
+from sgm_lightning.diffusion import make_betas
+from sgm_lightning.guidance import ParticleGuidance, Together, Window
+from sgm_lightning.rng import SampleNoise
+
+SHAPE = (1, 4, 4)
+
+
+class Gaussian(nn.Module):
+    """The optimal network of N(mean, variance I): eps_hat = √(1 − ᾱ) (x − √ᾱ mean) / (ᾱ variance + 1 − ᾱ)."""
+
+    def __init__(self, mean: float, variance: float):
+        super().__init__()
+        self.mean, self.variance = mean, variance
+        self.alphas_cumprod = torch.cumprod(1 - make_betas("linear", 1000), 0).float()
+
+    def forward(self, x, step, class_labels=None):
+        alpha = self.alphas_cumprod[step].view(-1, 1, 1, 1)
+        return (1 - alpha).sqrt() * (x - alpha.sqrt() * self.mean) / (alpha * self.variance + 1 - alpha)
+
+
+def gaussian(variance=0.04, spacing=200, mean=0.3):
+    process = DiffusionProcess(make_betas("linear", 1000), spacing)
+    return Denoiser(Gaussian(mean, variance), process, variance="fixed_small", image_shape=SHAPE)
+
+
+def drawn(method, denoiser, indices=range(8), guidance=None, condition=None, seed=0):
+    return method(denoiser, SampleNoise(seed, indices, denoiser.image_shape), guidance, condition)
+
+
+@pytest.fixture(scope="module")
+def classes():
+    return DiffusersCheckpoint(f"{FASHION}_classes").load().denoiser(20)
+
+
+# Boost-and-Skip
+
+
+def test_boost_of_one_and_no_skip_change_nothing():
+    assert torch.equal(drawn(BoostAndSkip(1.0, 0), gaussian()), drawn(DDPM(), gaussian()))
+
+
+def test_boosted_start_and_later_begin():
+    """DDIM is linear on a Gaussian: what a boost of the start does to the end is known."""
+    denoiser = gaussian(spacing=20)
+    plain, boosted = (drawn(BoostAndSkip(b, 2, DDIM(clip=False)), denoiser) for b in (1.0, 3.0))
+    x = SampleNoise(0, range(8), SHAPE).start()
+    for index in range(17, -1, -1):
+        x, _ = DDIM(clip=False).advance(denoiser, x, index, SampleNoise(0, range(8), SHAPE))
+    torch.testing.assert_close(plain, x)
+    more = drawn(BoostAndSkip(5.0, 2, DDIM(clip=False)), denoiser)
+    torch.testing.assert_close(more - boosted, boosted - plain, rtol=1e-4, atol=1e-5)
+    assert float((boosted - plain).std()) > 0.1
+
+
+# Temporal score rescaling
+
+
+@pytest.mark.parametrize("k", [0.25, 4.0])
+def test_rescaling_draws_the_gaussian_of_another_temperature(k):
+    """N(μ, σ²) becomes N(μ, σ² / k), exactly: the rescaled model is that Gaussian's."""
+    sigma = 0.2
+    chain = TemporalScoreRescaling(k, sigma, DDPM(clip=False))
+    x = drawn(chain, gaussian(sigma**2), range(400))
+    assert float(x.mean()) == pytest.approx(0.3, abs=0.02)
+    expected = drawn(DDPM(clip=False), gaussian(sigma**2 / k), range(400))
+    torch.testing.assert_close(x, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_rescaling_keeps_the_weights_of_modes_and_one_changes_nothing():
+    denoiser = mixture(20)
+    torch.testing.assert_close(
+        drawn(TemporalScoreRescaling(1.0, 0.3), denoiser), drawn(DDPM(), denoiser), rtol=1e-4, atol=1e-4
+    )
+
+
+# Classifier-free guidance and CADS
+
+
+def test_classifier_free_guidance_between_its_two_models(classes):
+    labels = torch.arange(4) * 2
+    condition = Condition(labels)
+    if classes.null_class is None:
+        pytest.skip("the committed network has no null class")
+    unconditional = Condition(torch.full_like(labels, classes.null_class))
+    found = drawn(ClassifierFreeGuidance(1.0), classes, range(4), condition=condition)
+    torch.testing.assert_close(found, drawn(DDPM(), classes, range(4), condition=condition), rtol=1e-3, atol=1e-3)
+    x_t = SampleNoise(0, range(4), classes.image_shape).start()
+    e_0, e_1 = (classes.predict(x_t, 12, c)[0] for c in (unconditional, condition))
+    expected = classes.process.x0_from_eps(x_t, 12, e_0 + 2.5 * (e_1 - e_0))
+    found = ClassifierFreeGuidance(2.5)._guided(classes, x_t, 12, condition).x0_hat
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_cads_hides_the_class_first_and_shows_it_last(classes):
+    cads, condition = CADS(0.25, 0.3, 0.8, 1.0), Condition(torch.tensor([3, 7]))
+    noise = SampleNoise(0, range(2), classes.image_shape)
+    y = classes.class_embedding(condition.labels)
+    assert torch.equal(cads.annealed(classes, condition, 0, noise), y)
+    for index in (19, 12):
+        found = cads.annealed(classes, condition, index, noise)
+        gamma = min(1, max(0, (0.8 - classes.process.step_list[index] / 1000) / 0.5))
+        n = noise.condition(index, y.shape[1])
+        y_hat = math.sqrt(gamma) * y + 0.25 * math.sqrt(1 - gamma) * n
+        expected = (y_hat - y_hat.mean(1, True)) / y_hat.std(1, keepdim=True) * y.std(1, keepdim=True) + y.mean(1, True)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(found.std(1), y.std(1))
+    assert torch.equal(noise.condition(5, 8)[1:], SampleNoise(0, [1], SHAPE).condition(5, 8))
+
+
+def test_cads_that_anneals_nothing_changes_nothing(classes):
+    condition = Condition(torch.tensor([3, 7]))
+    found = drawn(CADS(0.0, 0.98, 1.0), classes, range(2), condition=condition)
+    torch.testing.assert_close(found, drawn(DDPM(), classes, range(2), condition=condition), rtol=1e-4, atol=1e-4)
+    other = drawn(CADS(0.25), classes, range(2), condition=condition)
+    assert not torch.allclose(found, other, atol=0.1)
+
+
+# Particle guidance
+
+
+def test_particles_follow_the_gradient_of_their_potential():
+    """The direction is that of −Σ k(u_i, u_j) with respect to x_i, by autograd in float64."""
+    denoiser, index = gaussian(spacing=20), 15
+    x_t = SampleNoise(0, range(5), SHAPE).start()
+    found = ParticleGuidance(2.0)(denoiser, x_t, denoiser(x_t, index), index, None, Condition())
+    alpha = denoiser.process.at("sqrt_alphas_cumprod", index).double()
+    for i in range(5):
+        x = x_t[i].double().requires_grad_()
+        distances = torch.stack([(x / alpha - x_t[j].double() / alpha).norm() for j in range(5) if j != i])
+        h = distances.detach().median() ** 2 / math.log(4)
+        (expected,) = torch.autograd.grad(-2.0 * (-(distances**2) / h).exp().sum(), x)
+        torch.testing.assert_close(found[i], expected.float(), rtol=1e-4, atol=1e-6)
+    assert not ParticleGuidance(2.0)(denoiser, x_t, denoiser(x_t, 0), 0, None, Condition()).any()
+    alone = ParticleGuidance(2.0)(denoiser, x_t[:1], denoiser(x_t[:1], index), index, None, Condition())
+    assert not alone.any()
+
+
+def test_particles_spread_out():
+    denoiser = mixture(30)
+
+    def spread(guidance):
+        return float(torch.pdist(drawn(DDPM(), denoiser, range(16), guidance).flatten(1)).mean())
+
+    assert spread(ParticleGuidance(300.0)) > 1.02 * spread(None)
+
+
+# Together
+
+
+def test_guidances_add_up_and_windows_hold():
+    denoiser, noise = mixture(10), SampleNoise(0, range(3), mixture(10).image_shape)
+    x_t, index = noise.start().requires_grad_(), 4
+    denoised, none = denoiser(x_t, index), Condition()
+    parts = [SelfGuidance(0.5, num_draws=1), SelfGuidance(0.25, num_draws=1)]
+    both = Together([parts[0], Window(parts[1], stop_ratio=0.5), Window(parts[1], start_ratio=0.5)])
+    sums = both(denoiser, x_t, denoised, index, SampleNoise(0, range(3), denoiser.image_shape), none)
+    alone = SampleNoise(0, range(3), denoiser.image_shape)
+    expected = sum(part(denoiser, x_t, denoised, index, alone, none) for part in parts)
+    torch.testing.assert_close(sums, expected)
+    late = Window(SelfGuidance(interval=2), 0.2, 0.7, interval=3)
+    assert [i for i in range(20) if late.active(i, 20)] == [6, 12]
+
+
+@pytest.mark.parametrize("sampler", [DDPM(), DDIM(), DPMSolverPlusPlus(True)])
+def test_every_method_composes_with_every_other(sampler, classes):
+    guidance = Together([SelfGuidance(0.5, interval=5), Window(ParticleGuidance(1.0), 0.5)])
+    inner = sampler if classes.null_class is None else ClassifierFreeGuidance(2.0, sampler)
+    nested = BoostAndSkip(1.5, 2, TemporalScoreRescaling(0.9, 0.3, CADS(sampler=inner)))
+    condition = Condition(torch.tensor([1, 5, 9]))
+    x = drawn(nested, classes, range(3), guidance, condition)
+    assert x.shape == (3, *classes.image_shape) and float(x.abs().max()) < 3
+    best = drawn(BestOf(2, sampler=nested), classes, range(1), SelfGuidance(0.5, interval=5), Condition(torch.tensor([1])))
+    assert torch.isfinite(best).all()
+
+
+# One clear sentence
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: drawn(CADS(), gaussian()),
+        lambda: drawn(ClassifierFreeGuidance(), gaussian()),
+        lambda: drawn(BestOf(2), gaussian(), guidance=ParticleGuidance()),
+        lambda: drawn(BoostAndSkip(2.0, 20), gaussian(spacing=20)),
+        lambda: Together([SelfGuidance(), SelfGuidance(weighting="constant")]),
+        lambda: Together([]),
+        lambda: Window(SelfGuidance(), 0.5, 0.5),
+        lambda: TemporalScoreRescaling(0.0),
+        lambda: CADS(tau_1=0.9, tau_2=0.6),
+        lambda: BoostAndSkip(0.0),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_one_sentence(call):
+    with pytest.raises(SGMError) as error:
+        call()
+    assert "got" in str(error.value) or "use" in str(error.value)
+    assert str(error.value).endswith(".")
