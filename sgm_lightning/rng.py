@@ -27,7 +27,6 @@ class Stream(IntEnum):
     CANDIDATE = 10
     CHOICE = 11
     CONDITION = 12
-    PERTURB = 13
 
 
 def generator(seed: int, index: int, stream: Stream, *key: int) -> np.random.Generator:
@@ -53,9 +52,6 @@ class Noise(Protocol):
 
     def condition(self, index: int, size: int) -> Tensor:
         """(B, size) float32 standard normal noise for the condition of the step at respaced `index`."""
-
-    def uniform(self, index: int, draw: int) -> Tensor:
-        """(B,) float32 in [0, 1): where the `draw`-th Monte Carlo draw at respaced `index` perturbs to."""
 
 
 class NormalStream:
@@ -159,9 +155,6 @@ class SampleNoise:
 
     def condition(self, index: int, size: int) -> Tensor:
         return self._tensor([rng.standard_normal(size) for rng in self._keyed(Stream.CONDITION, index)])
-
-    def uniform(self, index: int, draw: int) -> Tensor:
-        return self._tensor([rng.random() for rng in self._keyed(Stream.PERTURB, index, draw)])
 
     def _keyed(self, stream: Stream, *key: int) -> list[np.random.Generator]:
         """A generator of its own for each row at `key`."""

@@ -37,6 +37,7 @@ class DiffusionProcess(nn.Module):
         # β̃_0 = 0 has no logarithm: ADM puts β̃_1 in its place.
         clipped = torch.cat([posterior_variance[1:2] if self.num_steps > 1 else beta[:1], posterior_variance[1:]])
         large = torch.cat([clipped[:1], beta[1:]])
+        self.log_snr_list: list[float] = torch.logit(alphas_cumprod).tolist()
         tables = {
             "alphas_cumprod": alphas_cumprod,
             "alphas_cumprod_previous": previous,
@@ -96,4 +97,4 @@ class DiffusionProcess(nn.Module):
 
     def index_of_log_snr(self, log_snr: float) -> int:
         """The respaced index whose ln(ᾱ / (1 − ᾱ)) is nearest to `log_snr`: the one unit that travels between models."""
-        return int((torch.logit(self.alphas_cumprod.double().cpu()) - log_snr).abs().argmin())
+        return min(range(self.num_steps), key=lambda i: abs(self.log_snr_list[i] - log_snr))

@@ -32,6 +32,48 @@ class Lp(nn.Module):
         return torch.linalg.vector_norm((a - b).flatten(1), ord=self.p, dim=1)
 
 
+class SquaredError(nn.Module):
+    """‖a − b‖² over all pixels of an image."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return (a - b).square().flatten(1).sum(1)
+
+
+class PerComplexity(nn.Module):
+    """d(a, b) / √(c(a)² + floor²): what is lost, in units of how much there is to lose.
+
+    Images with more contrast or more edges lose more of either when they are perturbed and denoised, whether they are rare
+    or not; guided by d alone, samples drift that way. The gradient of the ratio has no part along it.
+
+    Args:
+        distance: d; default the L_2 norm.
+        complexity: c, a root mean square in units of [−1, 1]: `contrast` of a − mean(a), or `detail` of the differences
+            between neighbouring pixels.
+        floor: Keeps nearly empty images from dividing by nothing.
+    """
+
+    def __init__(
+        self,
+        distance: nn.Module | None = None,
+        complexity: Literal["contrast", "detail"] = "contrast",
+        floor: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if floor <= 0:
+            raise SGMError(f"floor must be positive, got {floor}; an empty image has no complexity.")
+        self.distance = Lp(2.0) if distance is None else distance
+        self.complexity = complexity
+        self.floor = floor
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        if self.complexity == "contrast":
+            squared = (a - a.mean(dim=(1, 2, 3), keepdim=True)).square().mean(dim=(1, 2, 3))
+        else:
+            squared = sum(a.diff(dim=d).square().mean(dim=(1, 2, 3)) for d in (2, 3)) / 2
+        distance: Tensor = self.distance(a, b)
+        return distance / (squared + self.floor**2).sqrt()
+
+
 class LPIPS(nn.Module):
     """Learned perceptual image patch similarity (Zhang et al. 2018), version 0.1, from the `lpips` package.
 

@@ -43,6 +43,8 @@ class SelfGuidance(Guidance):
         start_ratio: Guide only where index > num_steps · start_ratio; −1 for the whole chain.
         stop_ratio: Guide only where index ≤ num_steps · stop_ratio; 1 for the whole chain.
         num_draws: Monte Carlo draws of the perturbation, averaged.
+        antithetic: Every second draw is the one before it with the opposite sign, which cancels what is odd in the noise;
+            `num_draws` must be even.
         batch_draws: Denoise all draws in one call of the network: faster where one batch does not fill the device.
         weighting: See `Guidance`.
         normalize: Divide the gradient by its largest absolute value, per sample; a zero gradient gives a zero shift.
@@ -74,12 +76,15 @@ class SelfGuidance(Guidance):
         gradient: Literal["exact", "jacobian_free", "finite_difference"] = "exact",
         rate: float | None = None,
         batch_draws: bool | None = None,
+        antithetic: bool | None = None,
     ) -> None:
         super().__init__()
         if interval < 1:
             raise SGMError(f"interval must be at least 1, got {interval}; 1 guides every step, the paper uses 5.")
         if num_draws < 1:
             raise SGMError(f"num_draws must be at least 1, got {num_draws}; the paper uses 1.")
+        if antithetic and num_draws % 2:
+            raise SGMError(f"antithetic draws come in pairs, got num_draws: {num_draws}; use an even number.")
         units = (perturb_ratio, perturb_train_step, perturb_log_snr)
         if sum(unit is not None for unit in units) > 1:
             raise SGMError(
@@ -108,6 +113,7 @@ class SelfGuidance(Guidance):
         self.stop_ratio = stop_ratio
         self.num_draws = num_draws
         self.batch_draws = bool(batch_draws)
+        self.antithetic = bool(antithetic)
         self.weighting = weighting
         self.normalize = normalize
         self.detach = detach
@@ -118,9 +124,13 @@ class SelfGuidance(Guidance):
         inside = num_steps * self.start_ratio < index <= num_steps * self.stop_ratio
         return inside and index % self.interval == 0
 
-    def perturb_index(self, process: DiffusionProcess, index: int) -> int:
-        """Respaced index s at which the state of `index` is perturbed; override it for a step that depends on t."""
+    def perturb_index(self, process: DiffusionProcess, index: int, draw: int = 0) -> int:
+        """Respaced index s to which the `draw`-th draw perturbs the state of `index`; override it for another rule."""
         return perturb_index(process, *self.perturb)
+
+    def weight(self, process: DiffusionProcess, s: int) -> float:
+        """What the distance at s counts in the mean over the draws; override it for another rule."""
+        return 1.0
 
     def forward(
         self, denoiser: Denoiser, x_t: Tensor, denoised: Denoised, index: int, noise: Noise, condition: Condition
@@ -130,7 +140,7 @@ class SelfGuidance(Guidance):
                 source, x0_hat = x_t, denoised.x0_hat
             else:
                 source = x0_hat = denoised.x0_hat.detach().requires_grad_()
-            draws = [noise.draw(index, j) for j in range(self.num_draws)]
+            draws = self._draws(noise, index)
             score = self.score(denoiser, x0_hat, index, draws, condition)
             (gradient,) = torch.autograd.grad(score.sum(), source, retain_graph=self.retains_graph)
         if self.gradient == "finite_difference":
@@ -142,16 +152,31 @@ class SelfGuidance(Guidance):
 
     def score(self, denoiser: Denoiser, x0_hat: Tensor, index: int, draws: Sequence[Tensor], condition: Condition) -> Tensor:
         """(B,) minority score of (B, C, H, W) x0_hat, the mean over `draws` of the perturbation's noise."""
-        s = self.perturb_index(denoiser.process, index)
-        if not self.batch_draws:
-            return torch.stack([self._distance(denoiser, x0_hat, s, index, draw, condition) for draw in draws]).mean(0)
-        count = len(draws)
-        repeated = condition.select(list(range(len(x0_hat))) * count)
-        apart = self._distance(denoiser, x0_hat.repeat(count, 1, 1, 1), s, index, torch.cat(list(draws)), repeated)
-        return apart.view(count, -1).mean(0)
+        count, process = len(draws), denoiser.process
+        steps = [self.perturb_index(process, index, j) for j in range(count)]
+        if self.batch_draws:
+            repeated = condition.select(list(range(len(x0_hat))) * count)
+            s = (
+                steps[0]
+                if len(set(steps)) == 1
+                else torch.tensor(steps, device=x0_hat.device).repeat_interleave(len(x0_hat))
+            )
+            apart = self._distance(denoiser, x0_hat.repeat(count, 1, 1, 1), s, index, torch.cat(list(draws)), repeated)
+            distances = list(apart.view(count, -1))
+        else:
+            distances = [
+                self._distance(denoiser, x0_hat, s, index, draw, condition) for s, draw in zip(steps, draws, strict=True)
+            ]
+        return torch.stack([self.weight(process, s) * d for s, d in zip(steps, distances, strict=True)]).mean(0)
+
+    def _draws(self, noise: Noise, index: int) -> list[Tensor]:
+        draws: list[Tensor] = []
+        for j in range(self.num_draws):
+            draws.append(-draws[-1] if self.antithetic and j % 2 else noise.draw(index, j))
+        return draws
 
     def _distance(
-        self, denoiser: Denoiser, x0_hat: Tensor, s: int, index: int, draw: Tensor, condition: Condition
+        self, denoiser: Denoiser, x0_hat: Tensor, s: int | Tensor, index: int, draw: Tensor, condition: Condition
     ) -> Tensor:
         """(B,) distances d between x0_hat and its reconstruction from step s."""
         if self._fixes_reference(index):

@@ -58,7 +58,8 @@ class SamplingModule(pl.LightningModule):
         self.spacing = spacing
         self.baseline = baseline
         inside = () if guidance is None else guidance.modules()
-        own = next((part for part in inside if isinstance(part, SelfGuidance)), None) or SelfGuidance()
+        # Its variants have no one perturb step to report a score at.
+        own = next((part for part in inside if type(part) is SelfGuidance), None) or SelfGuidance()
         self.score_distance = own.distance if score_distance is None else score_distance
         self.scorer = own if score_perturb_ratio is None else SelfGuidance(perturb_ratio=score_perturb_ratio)
         self.score_draws = score_draws

@@ -1,0 +1,103 @@
+"""Self-guidance beyond the released form: the bound as score, antithetic draws, distances per complexity."""
+
+import math
+
+import pytest
+import torch
+from test_methods import SHAPE, gaussian
+from test_metrics import mixture
+
+from sgm_lightning import DDPM, Condition, Lp, SelfGuidance, SGMError
+from sgm_lightning.guidance import ELBOGuidance, PerComplexity, SquaredError
+from sgm_lightning.rng import SampleNoise
+
+
+def elbo_score(guidance, denoiser, x_0, repeats):
+    noise, total = SampleNoise(0, range(len(x_0)), SHAPE), 0.0
+    for index in range(repeats):
+        draws = guidance._draws(noise, index)
+        total = total + guidance.score(denoiser, x_0, index, draws, Condition())
+    return total / repeats
+
+
+@pytest.mark.parametrize("antithetic", [False, True])
+def test_the_bound_is_the_integral_over_log_snr(antithetic):
+    """Against ½ ∫ SNR E‖x − x0_hat‖² dλ, whose expectation a Gaussian's denoiser has in closed form."""
+    variance, mean, (low, high) = 0.04, 0.3, (-4.0, 3.0)
+    denoiser = gaussian(variance, 1000, mean)
+    x_0 = torch.stack([torch.full(SHAPE, mean), torch.full(SHAPE, mean + 0.6)])
+    grid = torch.linspace(low, high, 4001, dtype=torch.float64)
+    alpha = grid.sigmoid()
+    # x0_hat = μ + gain (x_λ − √ᾱ μ), so x − x0_hat = (1 − gain √ᾱ)(x − μ) − gain √(1 − ᾱ) noise
+    gain = alpha.sqrt() * variance / (alpha * variance + 1 - alpha)
+    offset = torch.tensor([0.0, 0.6], dtype=torch.float64)[:, None]
+    squared = 16 * (((1 - gain * alpha.sqrt()) * offset) ** 2 + gain**2 * (1 - alpha))
+    expected = torch.trapezoid(0.5 * grid.exp() * squared, grid)
+    found = elbo_score(ELBOGuidance(low, high, num_draws=4, antithetic=antithetic), denoiser, x_0, 600)
+    torch.testing.assert_close(found.double(), expected, rtol=0.03, atol=0)
+
+
+def test_levels_cover_the_range_evenly_and_pairs_share_theirs():
+    process = gaussian(spacing=1000).process
+    guidance = ELBOGuidance(-4.0, 2.0, num_draws=2)
+    levels = sorted(process.log_snr_list[guidance.perturb_index(process, i, j)] for i in range(100) for j in range(2))
+    quartiles = [levels[50 * k] for k in range(4)]
+    assert quartiles == pytest.approx([-4.0, -2.5, -1.0, 0.5], abs=0.15)
+    paired = ELBOGuidance(-4.0, 2.0, num_draws=2, antithetic=True)
+    assert all(paired.perturb_index(process, i, 0) == paired.perturb_index(process, i, 1) for i in range(20))
+
+
+def test_batched_draws_of_the_bound_are_the_same():
+    denoiser, scores = gaussian(spacing=20), []
+    x_0 = torch.rand(3, *SHAPE) - 0.5
+    for batched in (False, True):
+        guidance = ELBOGuidance(num_draws=3, batch_draws=batched)
+        draws = guidance._draws(SampleNoise(0, range(3), denoiser.image_shape), 7)
+        scores.append(guidance.score(denoiser, x_0, 7, draws, Condition()))
+    torch.testing.assert_close(*scores)
+
+
+def test_antithetic_draws_cancel_what_is_odd_in_the_noise():
+    """On a Gaussian the gradient of the squared error is a constant plus a part that is linear in the noise."""
+    denoiser, index = gaussian(spacing=20), 9
+    x_t = SampleNoise(1, range(4), SHAPE).start().requires_grad_()
+
+    def direction(seed, antithetic):
+        guidance = SelfGuidance(distance=SquaredError(), num_draws=2, antithetic=antithetic, normalize=False)
+        return guidance(denoiser, x_t, denoiser(x_t, index), index, SampleNoise(seed, range(4), SHAPE), Condition())
+
+    torch.testing.assert_close(direction(0, True), direction(5, True), rtol=1e-3, atol=1e-5)
+    assert not torch.allclose(direction(0, False), direction(5, False), rtol=1e-2)
+
+
+@pytest.mark.parametrize("complexity", ["contrast", "detail"])
+def test_per_complexity_does_not_see_contrast(complexity):
+    rng = torch.Generator().manual_seed(0)
+    a, b = (torch.rand(4, *SHAPE, generator=rng) - 0.5 for _ in range(2))
+    distance = PerComplexity(Lp(2.0), complexity, floor=1e-4)
+    torch.testing.assert_close(distance(3 * a, 3 * b), distance(a, b), rtol=1e-4, atol=0)
+    assert float((Lp(2.0)(3 * a, 3 * b) / Lp(2.0)(a, b)).min()) > 2.9
+    flat = torch.zeros(1, *SHAPE, requires_grad=True)
+    distance(flat, b[:1]).sum().backward()
+    assert torch.isfinite(flat.grad).all()
+
+
+def test_detail_is_the_mean_square_between_neighbours():
+    stripes = torch.tensor([-0.5, 0.5]).repeat(2).expand(1, 1, 4, 4).contiguous()
+    distance = PerComplexity(SquaredError(), "detail", floor=1e-6)
+    assert float(distance(stripes, stripes + 1)) == pytest.approx(16 / math.sqrt(0.5), rel=1e-4)
+
+
+def test_variants_guide_a_chain_and_refuse_what_they_do_not_take():
+    denoiser = mixture(12)
+    plain = DDPM()(denoiser, SampleNoise(0, range(3), denoiser.image_shape))
+    for guidance in (
+        ELBOGuidance(scale=0.5),
+        ELBOGuidance(gradient="jacobian_free"),
+        SelfGuidance(distance=PerComplexity()),
+    ):
+        x = DDPM()(denoiser, SampleNoise(0, range(3), denoiser.image_shape), guidance)
+        assert torch.isfinite(x).all() and not torch.allclose(x, plain)
+    for wrong in ({"perturb_ratio": 0.5}, {"min_log_snr": 3.0}, {"num_draws": 3, "antithetic": True}):
+        with pytest.raises(SGMError, match=r"got .*\.$"):
+            ELBOGuidance(**wrong)
