@@ -192,12 +192,16 @@ def test_every_config_parses(config):
     assert end.value.code == 0
 
 
-@pytest.mark.parametrize("preset", sorted((ROOT / "configs/presets").glob("*.yaml")), ids=lambda p: p.stem)
-def test_presets_go_over_a_config(tmp_path, preset):
+ADDED = [path for folder in ("presets", "methods") for path in sorted((ROOT / "configs" / folder).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("added", ADDED, ids=lambda p: p.stem)
+def test_presets_and_methods_go_over_a_config(tmp_path, added):
     """Run for two samples of a short chain, uncompiled."""
-    command = ["predict", "--config", str(ROOT / "configs/fashion_mnist.yaml"), "--config", str(preset)]
+    base = "fashion_mnist_classes" if "fashion_mnist_classes" in added.read_text() else "fashion_mnist"
+    command = ["predict", "--config", str(ROOT / f"configs/{base}.yaml"), "--config", str(added)]
     command += ["--trainer.callbacks", "null", "--model.baseline", "false", "--model.execution.compile", "false"]
-    command += ["--model.spacing", "4", "--data.num_samples", "2", "--data.chunk_size", "2", "--model.score_draws", "1"]
+    command += ["--model.spacing", "5", "--data.num_samples", "2", "--data.chunk_size", "2", "--model.score_draws", "1"]
     assert main([*command, "--run_dir", str(tmp_path / "run")]) == 0
     assert images(tmp_path).shape == (2, 28, 28, 1)
 

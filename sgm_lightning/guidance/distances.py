@@ -69,7 +69,8 @@ class PerComplexity(nn.Module):
         if self.complexity == "contrast":
             squared = (a - a.mean(dim=(1, 2, 3), keepdim=True)).square().mean(dim=(1, 2, 3))
         else:
-            squared = sum(a.diff(dim=d).square().mean(dim=(1, 2, 3)) for d in (2, 3)) / 2
+            rows, columns = (a.diff(dim=d).square().mean(dim=(1, 2, 3)) for d in (2, 3))
+            squared = (rows + columns) / 2
         distance: Tensor = self.distance(a, b)
         return distance / (squared + self.floor**2).sqrt()
 

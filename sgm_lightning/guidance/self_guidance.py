@@ -156,11 +156,9 @@ class SelfGuidance(Guidance):
         steps = [self.perturb_index(process, index, j) for j in range(count)]
         if self.batch_draws:
             repeated = condition.select(list(range(len(x0_hat))) * count)
-            s = (
-                steps[0]
-                if len(set(steps)) == 1
-                else torch.tensor(steps, device=x0_hat.device).repeat_interleave(len(x0_hat))
-            )
+            s: int | Tensor = steps[0]
+            if len(set(steps)) > 1:
+                s = torch.tensor(steps, device=x0_hat.device).repeat_interleave(len(x0_hat))
             apart = self._distance(denoiser, x0_hat.repeat(count, 1, 1, 1), s, index, torch.cat(list(draws)), repeated)
             distances = list(apart.view(count, -1))
         else:
