@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from protocol import best_of, evaluate, fill, markdown, measure, rare_test_images, spaces
+from protocol import best_of, degraded, evaluate, fill, markdown, measure, rare_test_images, spaces
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 from sgm_lightning.evaluation import LoadedSpace, Results
 from sgm_lightning.evaluation.pictures import save_extremes, save_histograms, save_scatter
@@ -74,15 +73,7 @@ def sets(tail: list[int] | None) -> dict[str, Images]:
     if (first / "baseline.npz").is_file():
         ancestral = RunImages(str(first), "baseline")
         found["ancestral"] = ancestral
-        half = ancestral.images[: NUM_SAMPLES // 2]
-        noise = torch.randn(half.shape, generator=torch.Generator().manual_seed(0))
-        degraded = {
-            "noise (σ = 16 levels)": half.float() + 16 * noise,
-            "blur (σ = 1 pixel)": gaussian_blur(half, [5, 5], [1.0, 1.0]).float(),
-            "contrast × 1.5": half.float() * 1.5,
-        }
-        for name, images in degraded.items():
-            found[f"ancestral + {name}"] = ArrayImages(images.round().clamp(0, 255).to(torch.uint8), name=name)
+        found |= degraded(ancestral.images[: NUM_SAMPLES // 2], "ancestral")
     for setting in SETTINGS:
         if (RUNS / setting / "samples.npz").is_file():
             found[title(setting)] = RunImages(str(RUNS / setting))

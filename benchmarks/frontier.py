@@ -2,6 +2,7 @@
 
     python benchmarks/frontier.py draw     # 500 samples a setting, one after the other; again: what is missing. A second
                                            # process with another `--only` shares the work
+    python benchmarks/frontier.py anchors  # real images, and what drawn ones become with noise, blur and contrast
     python benchmarks/frontier.py time     # seconds and evaluations of an image: on an idle machine
     python benchmarks/frontier.py report   # the tables and the plot of docs/performance.md, of what there is
 
@@ -27,11 +28,11 @@ import yaml
 from frontier_report import report
 from frontier_settings import SETTINGS, Model
 from jsonargparse import auto_cli
-from protocol import CHECKPOINT, evaluate, measure, spaces
+from protocol import CHECKPOINT, degraded, evaluate, measure, rare_test_images, spaces
 
 from sgm_lightning import DDPM, DiffusersCheckpoint, SampleNoise
 from sgm_lightning.cost import sampling_cost
-from sgm_lightning.images import RunImages
+from sgm_lightning.images import ArrayImages, FashionMNIST, Images, RunImages
 
 RUNS = Path("runs/frontier")
 KEPT = Path("docs/frontier")
@@ -65,15 +66,24 @@ def draw(name: str, num_samples: int, seed: int) -> Path:
     return folder
 
 
-def keep(name: str, folder: Path, seed: int, known: dict[str, Any]) -> None:
+def keep(name: str, folder: Path, images: Images, seed: int, known: dict[str, Any]) -> None:
     """Per-sample values, the classifier's features, and the numbers that only a set has."""
-    rows = measure(folder / "measured.pt", RunImages(str(folder)), known, 4, 5, seed)
+    rows = measure(folder / "measured.pt", images, known, 4, 5, seed)
     results = evaluate(rows, known)
     arrays = {key: values.astype(np.float32) for key, values in results.per_sample.items()}
     arrays["features/classifier"] = rows["features/classifier"].numpy().astype(np.float16)
     sets = {key: value.value for key, value in results.values.items() if value.value is not None}
     KEPT.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(KEPT / f"{folder.name}.npz", index=results.index, sets=json.dumps(sets), name=name, **arrays)
+
+
+def anchors(num_samples: int, seed: int, known: dict[str, Any]) -> dict[str, Images]:
+    test = FashionMNIST("test")
+    tail = ArrayImages(test.read(rare_test_images(known)[:num_samples]), name="rare test images")
+    found: dict[str, Images] = {"real: test images": FashionMNIST("test", limit=num_samples), "real: rare test images": tail}
+    of = "ancestral 250"
+    ancestral = RUNS / f"{slug(of)}-n{num_samples}-seed{seed}"
+    return found | degraded(RunImages(str(ancestral)).images, of)
 
 
 def cost(name: str, batch: int = 8, repeats: int = 3, threads: int = 2) -> dict[str, float]:
@@ -120,7 +130,7 @@ def instantiated(model: Model) -> tuple[Any, Any]:
 
 
 def main(
-    stage: Literal["draw", "time", "report"],
+    stage: Literal["draw", "anchors", "time", "report"],
     only: str = "",
     num_samples: int = 500,
     seed: int = 1,
@@ -130,8 +140,13 @@ def main(
         known = spaces()
         for name in chosen:
             if not (KEPT / f"{slug(name)}-n{num_samples}-seed{seed}.npz").is_file():
-                keep(name, draw(name, num_samples, seed), seed, known)
+                folder = draw(name, num_samples, seed)
+                keep(name, folder, RunImages(str(folder)), seed, known)
                 print(f"{name}: kept", flush=True)
+    if stage == "anchors":
+        known = spaces()
+        for name, images in anchors(num_samples, seed, known).items():
+            keep(name, RUNS / f"{slug(name)}-n{num_samples}-seed{seed}", images, seed, known)
     if stage == "time":
         file = KEPT / "costs.json"
         costs = json.loads(file.read_text()) if file.is_file() else {}

@@ -11,35 +11,51 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
 
 from sgm_lightning import DiffusersCheckpoint, Lp, SelfGuidance, minority_score
 from sgm_lightning.evaluation import Evaluation, LoadedSpace, Measure, Results, Space, load_spaces
 from sgm_lightning.features import EfficientNetLite, FashionMNISTClassifier, RandomConvolutions, Reference
-from sgm_lightning.images import FashionMNIST, Images
+from sgm_lightning.images import ArrayImages, FashionMNIST, Images
 from sgm_lightning.metrics import avg_knn
 
 CHECKPOINT = "checkpoints/fashion_mnist_28"
 FEATURES = "checkpoints/fashion_mnist_features"
 
 
-def spaces() -> dict[str, LoadedSpace]:
-    """Three spaces; the tails of the first two are chosen in each other."""
+def spaces(imagenet: bool = True) -> dict[str, LoadedSpace]:
+    """Three spaces, or the two whose features are kept; the tails of these are chosen in each other."""
     training, held_out = Reference(FashionMNIST("half_b", limit=10_000)), Reference(FashionMNIST("test"))
-    return load_spaces(
-        {
-            "classifier": Space(
-                FashionMNISTClassifier(),
-                Reference(file=f"{FEATURES}/classifier_half_b.safetensors"),
-                tail_from="random",
-                training=training,
-                held_out=held_out,
-            ),
-            "random": Space(
-                RandomConvolutions(), Reference(file=f"{FEATURES}/random_half_b.safetensors"), tail_from="classifier"
-            ),
-            "imagenet": Space(EfficientNetLite(size=96, repeat_gray=True), Reference(FashionMNIST("half_b", limit=10_000))),
-        }
-    )
+    known = {
+        "classifier": Space(
+            FashionMNISTClassifier(),
+            Reference(file=f"{FEATURES}/classifier_half_b.safetensors"),
+            tail_from="random",
+            training=training,
+            held_out=held_out,
+        ),
+        "random": Space(
+            RandomConvolutions(), Reference(file=f"{FEATURES}/random_half_b.safetensors"), tail_from="classifier"
+        ),
+    }
+    if imagenet:
+        features = EfficientNetLite(size=96, repeat_gray=True)
+        known["imagenet"] = Space(features, Reference(FashionMNIST("half_b", limit=10_000)))
+    return load_spaces(known)
+
+
+def degraded(images: Tensor, of: str) -> dict[str, Images]:
+    """(N, C, H, W) uint8 samples with noise, blur and more contrast: what a measure of rarity must not be won by."""
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    made = {
+        "noise (σ = 16 levels)": images.float() + 16 * noise,
+        "blur (σ = 1 pixel)": gaussian_blur(images, [5, 5], [1.0, 1.0]).float(),
+        "contrast × 1.5": images.float() * 1.5,
+    }
+    return {
+        f"{of} + {name}": ArrayImages(values.round().clamp(0, 255).to(torch.uint8), name=name)
+        for name, values in made.items()
+    }
 
 
 def rare_test_images(known: dict[str, LoadedSpace], count: int = 1000) -> list[int]:
