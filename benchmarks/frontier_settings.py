@@ -56,6 +56,8 @@ SETTINGS: dict[str, Model] = {
     "SDE 25, exact, rate 0.2": {**solver(25), **guided("exact", rate=0.2)},
     "ODE 25, free, rate 0.2": {**solver(25, False), **guided(rate=0.2)},
     "ancestral 25, free, rate 0.2": {**ancestral(25), **guided(rate=0.2)},
+    "SDE 15, exact, rate 0.2, every 2nd": {**solver(15), **guided("exact", rate=0.2, interval=2)},
+    "SDE 15, exact, rate 0.15, every 2nd": {**solver(15), **guided("exact", rate=0.15, interval=2)},
     # Where in the chain it pays.
     "SDE 25, free, rate 0.2, first third": {**solver(25), **guided(rate=0.2, start_ratio=0.667)},
     "SDE 25, free, rate 0.2, middle third": {**solver(25), **guided(rate=0.2, start_ratio=0.333, stop_ratio=0.667)},
@@ -67,5 +69,8 @@ SETTINGS: dict[str, Model] = {
     "SDE 20, 6 to 3 to 1": best_of(solver(20), 6, (0.6, 3), (0.3, 1)),
     "SDE 15, best of 4 at a half": best_of(solver(15), 4, (0.5, 1)),
     "SDE 25, best of 4 at a half, free, rate 0.2": best_of({**solver(25), **guided(rate=0.2)}, 4, (0.5, 1)),
+    "SDE 12, best of 4 at a half, then exact, rate 0.2, every 2nd": best_of(
+        {**solver(12), **guided("exact", rate=0.2, interval=2, stop_ratio=0.49)}, 4, (0.5, 1)
+    ),
     "SDE 25, tilt 1, 4 at a half": best_of(solver(25), 4, (0.5, 1), tilt=1.0),
 }
