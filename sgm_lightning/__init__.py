@@ -3,7 +3,16 @@
 from sgm_lightning.backbones import ADMCheckpoint, ADMFlags, Backbone, DiffusersCheckpoint, save_diffusers
 from sgm_lightning.diffusion import Condition, Denoiser, DiffusionProcess, Execution
 from sgm_lightning.errors import SGMError
-from sgm_lightning.guidance import LPIPS, FeatureDistance, Lp, SelfGuidance
+from sgm_lightning.guidance import (
+    LPIPS,
+    ELBOGuidance,
+    FeatureDistance,
+    Lp,
+    ParticleGuidance,
+    SelfGuidance,
+    Together,
+    Window,
+)
 from sgm_lightning.metrics import minority_score, to_uint8
 from sgm_lightning.rng import SampleNoise
 from sgm_lightning.samplers import (
@@ -35,13 +44,17 @@ __all__ = [
     "Denoiser",
     "DiffusersCheckpoint",
     "DiffusionProcess",
+    "ELBOGuidance",
     "Execution",
     "FeatureDistance",
     "Lp",
+    "ParticleGuidance",
     "SGMError",
     "SampleNoise",
     "SelfGuidance",
     "TemporalScoreRescaling",
+    "Together",
+    "Window",
     "minority_score",
     "save_diffusers",
     "to_uint8",
