@@ -1,4 +1,4 @@
-"""The command line: `sgm-lightning fit | predict | test | features | estimate | convert`."""
+"""The command line: `sgm-lightning fit | predict | test | score | features | estimate | convert`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from sgm_lightning.errors import SGMError
 from sgm_lightning.features.command import save_features
 from sgm_lightning.modules import EvaluationModule, SamplingModule, TrainingModule
 from sgm_lightning.modules.estimate import estimate
+from sgm_lightning.scoring.command import score
 from sgm_lightning.signals import EXIT_RESUMABLE, Interrupted, stop_signals
 from sgm_lightning.trainer import RunTrainer
 
@@ -40,6 +41,7 @@ _USAGE = """usage: sgm-lightning COMMAND --help
   fit       train or fine-tune a model:       sgm-lightning fit --config FILE.yaml --run_dir DIR
   predict   draw samples into a run folder:   sgm-lightning predict --config FILE.yaml --run_dir DIR
   test      measure images that exist:        sgm-lightning test --config FILE.yaml --data.images PATH
+  score     minority levels of images:     sgm-lightning score --config FILE.yaml --output FILE
   features  keep features of real images:     sgm-lightning features --config FILE.yaml --output FILE
   estimate  what a predict would cost:        sgm-lightning estimate --config FILE.yaml --devices 8 --tflops 312
   convert   change a checkpoint's layout:     sgm-lightning convert --config FILE.yaml --output DIR
@@ -233,7 +235,7 @@ def _run(args: list[str]) -> None:
 _TRAINER: dict[str, Any] = {"enable_checkpointing": False, "enable_model_summary": False, "devices": 1}
 
 # Commands that are a function each.
-_PLAIN_COMMANDS: dict[str, Callable[..., None]] = {"convert": convert, "estimate": estimate, "features": save_features}
+_PLAIN_COMMANDS: dict[str, Callable[..., None]] = {"convert": convert, "estimate": estimate, "features": save_features, "score": score}
 
 
 def _call(function: Callable[..., None], args: list[str]) -> None:
