@@ -97,7 +97,9 @@ class EncoderClassifier(NoisyClassifier):
             value = weights[name].float()
             # The projections of attention pooling are 1-d convolutions there.
             found[name.removeprefix("out.")] = value.squeeze(-1) if "_proj.weight" in name else value
-        wrong = [name for name in {*own, *found} if name not in found or name not in own or own[name].shape != found[name].shape]
+        wrong = [
+            name for name in {*own, *found} if name not in found or name not in own or own[name].shape != found[name].shape
+        ]
         if wrong:
             raise SGMError(
                 f"out.{min(wrong)} of the checkpoint does not fit the flags (classifier_pool {self.flags.classifier_pool}, "

@@ -15,8 +15,8 @@ Pool = Literal["adaptive", "attention", "spatial", "spatial_v2"]
 class ClassifierFlags:
     """Flags as on the command line of guided-diffusion; names and defaults are that release's.
 
-    Neither the channels of a head nor the order of q, k and v is in a state dict, and a wrong value loads without a word: take
-    them from the release.
+    Neither the channels of a head nor the order of q, k and v is in a state dict, and a wrong value loads without a
+    word: take them from the release.
 
     Args:
         image_size: Side of the image (or of the features that a stacked classifier's head takes) in pixels.
@@ -25,7 +25,7 @@ class ClassifierFlags:
         classifier_attention_resolutions: Sides of the feature maps with attention, comma-separated.
         classifier_use_scale_shift_norm: Time embedding scales and shifts the normalised features.
         classifier_resblock_updown: Residual blocks do the resampling.
-        classifier_pool: What makes one vector of the last feature map; the `spatial` ones take the means of all feature maps.
+        classifier_pool: What makes one vector of the last feature map; the `spatial` ones take the means of all maps.
         in_channels: Channels of the image.
         out_channels: Classes.
         channel_mult: Width of each level as multiples of the base, comma-separated; empty for the size's default.

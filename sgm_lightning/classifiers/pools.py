@@ -26,7 +26,7 @@ class AttentionPool(nn.Module):
         super().__init__()
         if head_channels < 1 or width % head_channels:
             raise SGMError(
-                f"num_head_channels must divide the {width} channels that attention pools, got {head_channels}; ADM takes 64."
+                f"num_head_channels must divide the {width} channels that attention pools, got {head_channels}; ADM has 64."
             )
         self.side, self.heads = side, width // head_channels
         self.positional_embedding = nn.Parameter(torch.randn(width, side**2 + 1) / width**0.5)
@@ -37,8 +37,8 @@ class AttentionPool(nn.Module):
         """(B, out) of (B, width, side, side)."""
         if x.shape[-2:] != (self.side, self.side):
             raise SGMError(
-                f"Attention pooling takes feature maps of {self.side} × {self.side}, got {x.shape[-2]} × {x.shape[-1]}; check "
-                "image_size."
+                f"Attention pooling takes feature maps of {self.side} × {self.side}, got {x.shape[-2]} × {x.shape[-1]}; "
+                "check image_size."
             )
         x = x.flatten(2)
         x = torch.cat([x.mean(2, keepdim=True), x], 2) + self.positional_embedding

@@ -30,8 +30,8 @@ class StackedNetwork(NoisyClassifier):
             found = extractor.features(torch.zeros(1, *extractor.image_shape), torch.zeros(1, dtype=torch.long))
         if tuple(found.shape[1:]) != head.image_shape:
             raise SGMError(
-                f"The head takes {head.image_shape}, got features of {tuple(found.shape[1:])}; set its flags' in_channels and "
-                "image_size to those."
+                f"The head takes {head.image_shape}, got features of {tuple(found.shape[1:])}; set its flags' in_channels "
+                "and image_size to those."
             )
 
     def train(self, mode: bool = True) -> StackedNetwork:

@@ -64,7 +64,9 @@ class TrainedClassifier(Classifier):
         with safe_open(file, "pt") as content:
             text = (content.metadata() or {}).get(KEY)
         if text is None:
-            raise SGMError(f"{file} does not describe the classifier whose weights it holds; write it with `save_classifier`.")
+            raise SGMError(
+                f"{file} does not describe the classifier whose weights it holds; write it with `save_classifier`."
+            )
         return json.loads(text), weights
 
 

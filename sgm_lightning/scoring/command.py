@@ -44,8 +44,8 @@ def score(
 ) -> None:
     """Score every picture by the model, and name its level among all (Um, Lee & Ye, ICLR 2024).
 
-    An image's score is the mean distance to what the model makes of it after noise. The work is done in parts, kept beside the
-    output in `OUTPUT.parts`: the same command goes on, and several processes may share the work.
+    An image's score is the mean distance to what the model makes of it after noise. The work is done in parts, kept beside
+    the output in `OUTPUT.parts`: the same command goes on, and several processes may share it.
 
     Args:
         backbone: The model that scores.
@@ -73,8 +73,8 @@ def score(
     denoiser = backbone.load().denoiser(spacing).to(on)
     if not 0 <= perturb_index < denoiser.process.num_steps:
         raise SGMError(
-            f"perturb_index must lie in [0, {denoiser.process.num_steps}) on this chain, got {perturb_index}; the paper takes "
-            "60 of 100."
+            f"perturb_index must lie in [0, {denoiser.process.num_steps}) on this chain, got {perturb_index}; the paper "
+            "takes 60 of 100."
         )
     scorer = (LPIPS("vgg") if distance is None else distance).to(on).eval()
     prepare = Prepare(denoiser.image_shape[1], channels or denoiser.image_shape[0], value_range=value_range)
@@ -102,7 +102,9 @@ def score(
     levels = torch.where(good, level_of(scores.nan_to_num(), at), -1)
     Levels(scores, levels, at, {**settings, "num_levels": num_levels}).write(target)
     low, middle, high = (float(scores[good].quantile(q)) for q in (0.0, 0.5, 1.0))
-    print(f"Wrote {int(good.sum())} scores ({low:.4g} to {high:.4g}, median {middle:.4g}) in {num_levels} levels to {target}.")
+    print(
+        f"Wrote {int(good.sum())} scores ({low:.4g} to {high:.4g}, median {middle:.4g}) in {num_levels} levels to {target}."
+    )
 
 
 class _Scoring:
@@ -163,7 +165,8 @@ class _Scoring:
                 continue
             if square.shape[2] != self.denoiser.image_shape[0]:
                 raise SGMError(
-                    f"The model has {self.denoiser.image_shape[0]} channels, got pictures of {square.shape[2]}; set `channels`."
+                    f"The model has {self.denoiser.image_shape[0]} channels, got pictures of {square.shape[2]}; set "
+                    "`channels`."
                 )
             squares.append((row, self.prepare.tensor(square, generator(self.seed, row, Stream.SCORE))))
         for start in range(0, len(squares), self.batch_size):

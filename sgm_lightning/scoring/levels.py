@@ -85,12 +85,10 @@ def read_levels(path: str | Path) -> Levels:
     try:
         with safe_open(path, "pt") as content:
             made = json.loads((content.metadata() or {})[_MADE])
-            names = ("scores", "levels", "thresholds")
-            return Levels(*(torch.as_tensor(content.get_tensor(name)) for name in names), made)
+            scores, levels, at = (torch.as_tensor(content.get_tensor(n)) for n in ("scores", "levels", "thresholds"))
+            return Levels(scores, levels, at, made)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise SGMError(
-            f"{path} cannot be read as minority levels ({error}); make it with `sgm-lightning score`."
-        ) from None
+        raise SGMError(f"{path} cannot be read as minority levels ({error}); make it with `sgm-lightning score`.") from None
 
 
 def identity(source: Source) -> str:
