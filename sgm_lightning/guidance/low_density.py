@@ -27,9 +27,9 @@ class LowDensityGuidance(Guidance):
     images and μ_k the mean of class k's; L_2 = log p(real | x_t, t) of a discriminator between real images and the
     model's own.
 
-    From the paper: the two terms, a discriminator trained on noisy real and drawn images, a small alpha, and a beta that keeps
-    the samples on the data's manifold. Our reading, not checked against the authors' code: cosines and τ in L_1, means taken of
-    clean images at t = 0, and `normalize`, which makes alpha and beta step sizes; it can be off.
+    From the paper: the two terms, a discriminator trained on noisy real and drawn images, a small alpha, and a beta that
+    keeps the samples on the data's manifold. Our reading, not checked against the authors' code: cosines and τ in L_1, means
+    taken of clean images at t = 0, and `normalize`, which makes alpha and beta step sizes; it can be off.
 
     Args:
         classifier: Gives f; trained on the chain of the model that is guided.
