@@ -29,8 +29,8 @@ from sgm_lightning.scoring.means import feature_means, save_feature_means
 
 CASES = {path.stem: json.loads(path.read_text()) for path in sorted(GOLDENS.glob("*.json"))}
 CASES = {name: case for name, case in CASES.items() if isinstance(case, dict) and case.get("kind") == "classifier"}
-TINY = {"image_size": 8, "in_channels": 1, "out_channels": 3, "classifier_width": 32, "classifier_depth": 1, "channel_mult": "1,1",
-        "classifier_attention_resolutions": "4", "num_head_channels": 32}  # fmt: skip
+TINY = {"image_size": 8, "in_channels": 1, "out_channels": 3, "classifier_width": 32, "classifier_depth": 1,
+        "channel_mult": "1,1", "classifier_attention_resolutions": "4", "num_head_channels": 32}  # fmt: skip
 
 
 def adm_shapes(classifier):

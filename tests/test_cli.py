@@ -184,11 +184,22 @@ def test_other_samplers_resume_and_keep_their_seeds(tmp_path, sampler):
 
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_parses(config):
-    command = config.stem.partition("_")[0]
-    command = {"convert": "convert", "test": "test", "train": "fit", "finetune": "fit"}.get(command, "predict")
-    output = ["--output", "x"] if command == "convert" else []
+    commands = {"convert": "convert", "test": "test", "train": "fit", "finetune": "fit", "score": "score"}
+    command = commands.get(config.stem.partition("_")[0], "predict")
+    output = ["--output", "x"] if command in ("convert", "score") else []
     with pytest.raises(SystemExit) as end:
         main([command, "--config", str(config), *output, "--print_config"])
+    assert end.value.code == 0
+
+
+METHODS = {"lsun_minority_guidance": "lsun_bedroom256", "low_density": "fashion_mnist_classes"}
+
+
+@pytest.mark.parametrize("method", sorted((ROOT / "configs/methods").glob("*.yaml")), ids=lambda p: p.stem)
+def test_methods_go_over_a_config(method):
+    base = ROOT / f"configs/{METHODS.get(method.stem, 'fashion_mnist')}.yaml"
+    with pytest.raises(SystemExit) as end:
+        main(["predict", "--config", str(base), "--config", str(method), "--print_config"])
     assert end.value.code == 0
 
 
