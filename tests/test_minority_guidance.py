@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from sgm_lightning.rng import Stream, generator
 from sgm_lightning.scoring import level_of, read_levels, thresholds
 from sgm_lightning.sources import FolderSource, ImagesSource, MinorityLevels, RealAndDrawn
 
+ROOT = Path(__file__).parents[1]
+CLASSIFIER = ROOT / "checkpoints/fashion_mnist_minority_classifier"
 COUNT = 15
 BACKBONE = {"class_path": "DiffusersCheckpoint", "init_args": {"path": str(FASHION)}}
 SOURCE = {
@@ -278,3 +281,31 @@ def test_the_reported_score_is_still_the_former_one():
         x_s = denoiser.process.q_sample(from_uint8(images), 16, noise)
         total += Lp()(from_uint8(images), denoiser(x_s, 16).x0_hat) / 2
     torch.testing.assert_close(found, total)
+
+
+# The committed classifier
+
+
+def test_the_committed_classifier_knows_rare_images():
+    """Of images that it was not trained on: the level that it expects follows the score."""
+    classifier = TrainedClassifier(str(CLASSIFIER)).load().eval()
+    x = from_uint8(FashionMNIST("test", limit=60).images)
+    denoiser = DiffusersCheckpoint(str(FASHION)).load().denoiser(100)
+    source = torch.Generator().manual_seed(0)
+    scores = reconstruction_distance(x, denoiser, Lp(), 60, lambda: torch.randn(x.shape, generator=source), 1, clip=True)
+    with torch.no_grad():
+        logits = classifier(denoiser.process.q_sample(x, 10, torch.randn(x.shape, generator=source)), torch.full((60,), 100))
+    expected = logits.softmax(1) @ torch.arange(10.0)
+    assert float(torch.corrcoef(torch.stack([expected, scores]))[0, 1]) > 0.6
+
+
+def test_minority_guidance_goes_over_the_default_config(tmp_path, monkeypatch):
+    """Run for two samples of a short chain."""
+    monkeypatch.chdir(ROOT)
+    command = ["predict", "--config", "configs/fashion_mnist.yaml", "--config", "configs/methods/minority_guidance.yaml"]
+    command += ["--trainer.callbacks", "null", "--model.spacing", "4", "--data.num_samples", "2", "--data.chunk_size", "2"]
+    assert main([*command, "--model.score_draws", "1", "--run_dir", str(tmp_path / "run")]) == 0
+    with np.load(tmp_path / "run/baseline.npz") as file:
+        assert not np.array_equal(file["arr_0"], drawn(tmp_path, "run"))
+    guidance = json.loads((tmp_path / "run/manifest.json").read_text())["settings"]["guidance"]
+    assert guidance["init_args"]["label"] == 9 and "path" not in guidance["init_args"]["classifier"]["init_args"]
