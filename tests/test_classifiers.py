@@ -225,6 +225,23 @@ def test_own_classes_of_the_samples():
         ClassifierGuidance(classifier, 1)(denoiser, x_t, None, 2, None, condition)
 
 
+def test_a_classifier_of_another_chain_or_size_is_refused(tmp_path):
+    denoiser, x_t = mixture(20), SampleNoise(0, range(2), (1, 4, 4)).start()
+    classifier = exact(denoiser)
+    classifier.chain = ("cosine", 1000)
+    ClassifierGuidance(classifier, 1)(denoiser, x_t, None, 2, None, Condition())
+    for chain in (("linear", 1000), ("cosine", 500)):
+        classifier.chain = chain
+        with pytest.raises(SGMError, match="chain"):
+            ClassifierGuidance(classifier, 1)(denoiser, x_t, None, 2, None, Condition())
+    other = NewClassifier(ClassifierFlags(**TINY)).load()
+    with pytest.raises(SGMError, match=r"\(1, 8, 8\)"):
+        ClassifierGuidance(other, 1)(denoiser, x_t, None, 2, None, Condition())
+    other.chain = ("cosine", 1000)
+    save_classifier(other, tmp_path / "classifier.safetensors")
+    assert TrainedClassifier(str(tmp_path)).load().chain == ("cosine", 1000)
+
+
 # Low-density sampling
 
 

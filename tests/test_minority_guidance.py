@@ -14,7 +14,7 @@ from PIL import Image
 from test_metrics import mixture
 
 from sgm_lightning import DiffusersCheckpoint, Lp, SGMError, minority_score
-from sgm_lightning.classifiers import TrainedClassifier
+from sgm_lightning.classifiers import ClassifierFlags, NewClassifier, StackedClassifier, TrainedClassifier
 from sgm_lightning.cli import main
 from sgm_lightning.images import FashionMNIST
 from sgm_lightning.metrics.minority_score import from_uint8, reconstruction_distance
@@ -169,10 +169,13 @@ def test_real_and_drawn():
 # From scores to samples
 
 
-def fit(folder, **trainer):
+NEW = {"class_path": "NewClassifier", "init_args": {"flags": FLAGS}}
+
+
+def fit(folder, classifier=NEW, **trainer):
     config = {
         "model": {
-            "classifier": {"class_path": "NewClassifier", "init_args": {"flags": FLAGS}},
+            "classifier": classifier,
             "noise_schedule": "cosine",
             "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-3}},
         },
@@ -257,6 +260,18 @@ def test_a_stopped_training_ends_as_an_undisturbed_one(scored):
     resumed = TrainedClassifier(str(scored / "fit")).load().state_dict()
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_stacked_classifier_trains_its_head_alone(scored):
+    flags = {**FLAGS, "image_size": 14, "in_channels": 32, "channel_mult": "1"}
+    head = {"class_path": "NewClassifier", "init_args": {"flags": flags, "seed": 1}}
+    assert fit(scored, {"class_path": "StackedClassifier", "init_args": {"extractor": NEW, "head": head}}, max_steps=2) == 0
+    found = TrainedClassifier(str(scored / "fit")).load().state_dict()
+    before = StackedClassifier(
+        NewClassifier(ClassifierFlags(**FLAGS)), NewClassifier(ClassifierFlags(**flags), seed=1)
+    ).load()
+    for name, value in before.state_dict().items():
+        assert torch.equal(found[name], value) == name.startswith("extractor."), name
 
 
 def test_another_classifier_is_not_resumed(scored, capsys):

@@ -5,7 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from sgm_lightning.diffusion import DiffusionProcess, make_betas
+from sgm_lightning.errors import SGMError
 
 
 class NoisyClassifier(nn.Module, ABC):
@@ -14,10 +18,12 @@ class NoisyClassifier(nn.Module, ABC):
     Attributes:
         num_classes: K.
         image_shape: (C, H, W) of x_t.
+        chain: Noise schedule and length of the chain that it was trained on, where that is known.
     """
 
     num_classes: int
     image_shape: tuple[int, int, int]
+    chain: tuple[str, int] | None = None
 
     @abstractmethod
     def forward(self, x_t: Tensor, train_step: Tensor) -> Tensor:
@@ -52,3 +58,23 @@ def loaded(classifier: Classifier | NoisyClassifier) -> NoisyClassifier:
     """The classifier itself, for guidance: in evaluation mode, its weights frozen."""
     found = classifier.load() if isinstance(classifier, Classifier) else classifier
     return found.eval().requires_grad_(False)
+
+
+def check_fits(classifier: NoisyClassifier, process: DiffusionProcess, image_shape: tuple[int, int, int]) -> None:
+    """Raise unless a classifier is for a model's images and, where it knows its own, for the model's chain."""
+    if classifier.image_shape != image_shape:
+        raise SGMError(
+            f"The classifier must be of the model's images, {image_shape}, got one of "
+            f"{classifier.image_shape}; take another."
+        )
+    if classifier.chain is None:
+        return
+    alphas_cumprod = torch.cumprod(1 - make_betas(*classifier.chain), 0)
+    steps = process.step_list
+    same = process.num_train_steps == len(alphas_cumprod)
+    if not same or not torch.allclose(alphas_cumprod[steps].float(), process.alphas_cumprod.cpu(), rtol=1e-3, atol=1e-7):
+        name, length = classifier.chain
+        raise SGMError(
+            f"The classifier must be trained on the model's chain, got one of the {name} chain of {length} steps; train one "
+            "with the model's `noise_schedule` and `diffusion_steps`."
+        )

@@ -39,9 +39,11 @@ class TrainedClassifier(Classifier):
         if file.is_dir():
             file = file / "last.ckpt" if (file / "last.ckpt").is_file() else file / "classifier.safetensors"
         hint = "check the path, or train one with `sgm-lightning fit`"
-        description, weights = self._saved(file, hint) if file.suffix == ".safetensors" else self._checkpoint(file, hint)
+        text, weights = self._saved(file, hint) if file.suffix == ".safetensors" else self._checkpoint(file, hint)
         check_weights(weights, file)
-        classifier = from_description(description)
+        classifier = from_description(text["classifier"])
+        if text["chain"] is not None:
+            classifier.chain = (str(text["chain"][0]), int(text["chain"][1]))
         try:
             classifier.load_state_dict({name: value.float() for name, value in weights.items()})
         except RuntimeError as error:
@@ -73,9 +75,14 @@ class TrainedClassifier(Classifier):
 def save_classifier(classifier: NoisyClassifier, path: str | Path) -> None:
     """Write weights and description to one `.safetensors` file, which `TrainedClassifier` reads."""
     weights = {name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()}
-    data = save(weights, {KEY: json.dumps(classifier.describe())})
+    data = save(weights, {KEY: json.dumps(description(classifier))})
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_atomically(Path(path), lambda file: file.write(data))
+
+
+def description(classifier: NoisyClassifier) -> dict[str, Any]:
+    """All but the weights, and the chain."""
+    return {"classifier": classifier.describe(), "chain": None if classifier.chain is None else list(classifier.chain)}
 
 
 def from_description(text: dict[str, Any]) -> NoisyClassifier:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sgm_lightning.classifiers import Classifier, NoisyClassifier
-from sgm_lightning.classifiers.base import loaded
+from sgm_lightning.classifiers.base import check_fits, loaded
 from sgm_lightning.diffusion import Condition, Denoised, Denoiser
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance.base import Guidance
@@ -49,6 +49,7 @@ class ClassifierGuidance(Guidance):
                 f"minority level is {self.classifier.num_classes - 1}."
             )
         self.label, self.scale, self.weighting = label, scale, weighting
+        self._checked = False
 
     def active(self, index: int, num_steps: int) -> bool:
         return self.scale != 0
@@ -56,6 +57,9 @@ class ClassifierGuidance(Guidance):
     def forward(
         self, denoiser: Denoiser, x_t: Tensor, denoised: Denoised, index: int, noise: Noise, condition: Condition
     ) -> Tensor:
+        if not self._checked:
+            check_fits(self.classifier, denoiser.process, denoiser.image_shape)
+            self._checked = True
         labels = self._labels(len(x_t), condition, x_t.device)
         with torch.enable_grad():
             x = differentiable(x_t)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sgm_lightning.classifiers import Classifier, NoisyClassifier
-from sgm_lightning.classifiers.base import loaded
+from sgm_lightning.classifiers.base import check_fits, loaded
 from sgm_lightning.diffusion import Condition, Denoised, Denoiser
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files import load_tensors
@@ -80,6 +80,7 @@ class LowDensityGuidance(Guidance):
         self.register_buffer("means", functional.normalize(found.float(), dim=1))
         self.alpha, self.beta, self.tau, self.label = alpha, beta, tau, label
         self.normalize, self.weighting = normalize, weighting
+        self._checked = False
 
     def active(self, index: int, num_steps: int) -> bool:
         return bool(self.alpha or self.beta)
@@ -87,6 +88,11 @@ class LowDensityGuidance(Guidance):
     def forward(
         self, denoiser: Denoiser, x_t: Tensor, denoised: Denoised, index: int, noise: Noise, condition: Condition
     ) -> Tensor:
+        if not self._checked:
+            for classifier in (self.classifier, self.discriminator):
+                if classifier is not None:
+                    check_fits(classifier, denoiser.process, denoiser.image_shape)
+            self._checked = True
         labels = condition.labels
         if self.label != "condition":
             labels = torch.full((len(x_t),), int(self.label), device=x_t.device)

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchmetrics import MeanMetric
 
 from sgm_lightning.classifiers import Classifier
-from sgm_lightning.classifiers.trained import KEY
+from sgm_lightning.classifiers.trained import KEY, description
 from sgm_lightning.data.draws import TrainingBatch
 from sgm_lightning.diffusion import DiffusionProcess, make_betas
 from sgm_lightning.errors import SGMError
@@ -49,6 +49,7 @@ class ClassifierTraining(OptimisedModule):
         for parameter in self.classifier.trainable():
             parameter.requires_grad_(True)
         self.classifier.train()
+        self.classifier.chain = (noise_schedule, diffusion_steps)
         self.process = DiffusionProcess(make_betas(noise_schedule, diffusion_steps))
         self._dtype: torch.dtype | None = None
         # In a dict, metrics are no modules of this one: they are neither averaged nor saved.
@@ -101,12 +102,12 @@ class ClassifierTraining(OptimisedModule):
             metric.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[KEY] = self.classifier.describe()
+        checkpoint[KEY] = description(self.classifier)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if checkpoint.get(KEY) != self.classifier.describe():
+        if checkpoint.get(KEY) != description(self.classifier):
             raise SGMError(
-                "The run folder holds a training of another model, got a classifier with other flags, which cannot be "
+                "The run folder holds a training of another model, got other flags or another chain, which cannot be "
                 "resumed; choose another run_dir."
             )
 
