@@ -1,4 +1,4 @@
-"""The command line: `sgm-lightning fit | predict | test | features | estimate | convert`."""
+"""The command line: `sgm-lightning fit | predict | test | score | features | estimate | convert`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -17,6 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 import sgm_lightning.backbones
+import sgm_lightning.classifiers
 import sgm_lightning.features
 import sgm_lightning.guidance
 import sgm_lightning.images
@@ -30,16 +33,18 @@ from sgm_lightning.convert import convert
 from sgm_lightning.data import EvaluatedImages, SampleIndices, TrainingData
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.command import save_features
-from sgm_lightning.modules import EvaluationModule, SamplingModule, TrainingModule
+from sgm_lightning.modules import ClassifierTraining, EvaluationModule, SamplingModule, TrainingModule
 from sgm_lightning.modules.estimate import estimate
+from sgm_lightning.scoring.command import score
 from sgm_lightning.signals import EXIT_RESUMABLE, Interrupted, stop_signals
 from sgm_lightning.trainer import RunTrainer
 
 _USAGE = """usage: sgm-lightning COMMAND --help
 
-  fit       train or fine-tune a model:       sgm-lightning fit --config FILE.yaml --run_dir DIR
+  fit       train a model or a classifier:    sgm-lightning fit --config FILE.yaml --run_dir DIR
   predict   draw samples into a run folder:   sgm-lightning predict --config FILE.yaml --run_dir DIR
   test      measure images that exist:        sgm-lightning test --config FILE.yaml --data.images PATH
+  score     minority levels of images:     sgm-lightning score --config FILE.yaml --output FILE
   features  keep features of real images:     sgm-lightning features --config FILE.yaml --output FILE
   estimate  what a predict would cost:        sgm-lightning estimate --config FILE.yaml --devices 8 --tflops 312
   convert   change a checkpoint's layout:     sgm-lightning convert --config FILE.yaml --output DIR
@@ -76,6 +81,7 @@ class SamplingCLI(LightningCLI):
         settings = {
             **{key: value for key, value in plain["model"].items() if key != "threads"},
             "backbone": _without(plain["model"]["backbone"], {"path", "url", "revision"}),
+            "guidance": _without_classifier_paths(plain["model"]["guidance"]),
             "data": _without(plain["data"], {"num_samples", "chunk_size", "seed", "base"}),
             "precision": plain["trainer"]["precision"] or "32-true",
         }
@@ -97,7 +103,8 @@ class TrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run_dir", type=str, default="runs/default", help="Folder of the run; the same again resumes.")
         parser.add_lightning_class_args(WeightAverage, "average")
-        parser.add_lightning_class_args(SampleGrid, "grid")
+        if self._model_class is not ClassifierTraining:  # which draws nothing
+            parser.add_lightning_class_args(SampleGrid, "grid")
         parser.add_lightning_class_args(TrainingRun, "writer")
         parser.link_arguments("run_dir", "writer.run_dir")
 
@@ -145,6 +152,16 @@ class EvaluationCLI(LightningCLI):
 def _without(value: Any, keys: set[str]) -> Any:
     if isinstance(value, dict):
         return {k: _without(v, keys) for k, v in value.items() if k not in keys}
+    return value
+
+
+def _without_classifier_paths(value: Any) -> Any:
+    """Guidance whose classifiers count by the bytes that the writer takes of them."""
+    if isinstance(value, list):
+        return [_without_classifier_paths(v) for v in value]
+    if isinstance(value, dict):
+        names = ("classifier", "discriminator")
+        return {k: _without(v, {"path", "url"}) if k in names else _without_classifier_paths(v) for k, v in value.items()}
     return value
 
 
@@ -233,7 +250,12 @@ def _run(args: list[str]) -> None:
 _TRAINER: dict[str, Any] = {"enable_checkpointing": False, "enable_model_summary": False, "devices": 1}
 
 # Commands that are a function each.
-_PLAIN_COMMANDS: dict[str, Callable[..., None]] = {"convert": convert, "estimate": estimate, "features": save_features}
+_PLAIN_COMMANDS: dict[str, Callable[..., None]] = {
+    "convert": convert,
+    "estimate": estimate,
+    "features": save_features,
+    "score": score,
+}
 
 
 def _call(function: Callable[..., None], args: list[str]) -> None:
@@ -246,9 +268,25 @@ def _call(function: Callable[..., None], args: list[str]) -> None:
     function(**init)
 
 
+def _trains_classifier(args: list[str]) -> bool:
+    """Whether the command line or one of its configurations sets `model.classifier`."""
+    if any(arg.startswith("--model.classifier") for arg in args):
+        return True
+    values = [arg.partition("=")[2] for arg in args if arg.startswith("--config=")]
+    values += [value for name, value in pairwise(args) if name in ("-c", "--config")]
+    for value in values:
+        try:
+            config = yaml.safe_load(Path(value).read_text())
+        except (OSError, ValueError, yaml.YAMLError):
+            continue  # the parser tells what is wrong with it
+        if isinstance(config, dict) and "classifier" in (config.get("model") or {}):
+            return True
+    return False
+
+
 def _fit(args: list[str]) -> None:
     TrainingCLI(
-        TrainingModule,
+        ClassifierTraining if _trains_classifier(args) else TrainingModule,
         TrainingData,
         subclass_mode_data=True,
         save_config_callback=None,

@@ -33,7 +33,7 @@ class TrainedCheckpoint(Checkpoint):
         text = content.get(_KEY)
         if not isinstance(text, dict) or "state_dict" not in content:
             raise SGMError(f"{file} is no checkpoint of `sgm-lightning fit`; use ADMCheckpoint or DiffusersCheckpoint.")
-        states, updates = _states(content)
+        states, updates = averaged_states(content)
         if self.weights == "ema" and not updates:
             raise SGMError(
                 f"{file} holds no averaged weights, the average was never updated; train on, or set `weights: current`."
@@ -65,7 +65,7 @@ def check_same(content: dict[str, Any], ours: dict[str, Any]) -> None:
         )
 
 
-def _states(content: dict[str, Any]) -> tuple[dict[str, dict[str, Tensor]], int]:
+def averaged_states(content: dict[str, Any]) -> tuple[dict[str, dict[str, Tensor]], int]:
     """Current and averaged weights, and the number of updates of the average."""
     averaging = content.get("averaging_state")
     if averaging is None:

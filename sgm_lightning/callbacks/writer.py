@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
 import sgm_lightning
+from sgm_lightning.classifiers import NoisyClassifier
 from sgm_lightning.data.chunks import Chunk
 from sgm_lightning.guidance import SelfGuidance
 from sgm_lightning.pictures import save_grid
@@ -59,6 +60,7 @@ class RunWriter(BasePredictionWriter):
         manifest = {
             "draw_version": DRAW_VERSION,
             "weights": weights_sha256(pl_module.denoiser.network.state_dict()),
+            "classifiers": _classifiers(pl_module),
             "seed": data.seed,
             "chunk_size": data.chunk_size,
             "device": pl_module.device.type,
@@ -163,6 +165,12 @@ def set_names(module: pl.LightningModule) -> tuple[str, str]:
         return plain, own
     guided = "self-guided" if isinstance(guidance, SelfGuidance) else type(guidance).__name__
     return plain, guided if sampler.plain is sampler else f"{own}, {guided}"
+
+
+def _classifiers(module: pl.LightningModule) -> list[str] | None:
+    """Fingerprints of the classifiers that guide; None without, as in runs of before there were any."""
+    parts = () if module.guidance is None else module.guidance.modules()
+    return [weights_sha256(part.state_dict()) for part in parts if isinstance(part, NoisyClassifier)] or None
 
 
 def _nhwc(images: torch.Tensor) -> np.ndarray:

@@ -47,10 +47,38 @@ def minority_score(
     Returns:
         (B,) float32 ≥ 0.
     """
-    x_0 = from_uint8(images)
     noise = NormalStream(seed, indices, Stream.SCORE, images.shape[1:], images.device)
+    return reconstruction_distance(from_uint8(images), denoiser, distance, perturb_index, noise, num_draws, condition)
+
+
+@torch.no_grad()
+def reconstruction_distance(
+    x_0: Tensor,
+    denoiser: Denoiser,
+    distance: Callable[[Tensor, Tensor], Tensor],
+    perturb_index: int,
+    noise: Callable[[], Tensor],
+    num_draws: int,
+    condition: Condition | None = None,
+    clip: bool = False,
+) -> Tensor:
+    """Mean over draws of d(x_0, x0_hat(√ᾱ_s x_0 + √(1 − ᾱ_s) noise)).
+
+    Args:
+        x_0: (B, C, H, W) float32 in [−1, 1].
+        denoiser: The model.
+        distance: d.
+        perturb_index: Respaced index s.
+        noise: Gives the next draw, (B, C, H, W).
+        num_draws: Draws that are averaged.
+        condition: What the images are conditioned on.
+        clip: Clip x0_hat to [−1, 1], as minority guidance does when it scores a data set (Um, Lee & Ye, ICLR 2024).
+
+    Returns:
+        (B,) float32 ≥ 0.
+    """
     draws = []
     for _ in range(num_draws):
-        x_s = denoiser.process.q_sample(x_0, perturb_index, noise())
-        draws.append(distance(x_0, denoiser(x_s, perturb_index, condition).x0_hat))
+        x0_hat = denoiser(denoiser.process.q_sample(x_0, perturb_index, noise()), perturb_index, condition).x0_hat
+        draws.append(distance(x_0, x0_hat.clamp(-1, 1) if clip else x0_hat))
     return torch.stack(draws).mean(0)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import lightning.pytorch as pl
-import numpy as np
 import torch
 from diffusers.models.resnet import ResnetBlock2D
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torch.optim import AdamW
 from torchmetrics import MeanMetric
 
 from sgm_lightning.backbones import Checkpoint, NewNetwork
@@ -21,14 +18,14 @@ from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.errors import SGMError
 from sgm_lightning.metrics import to_uint8
 from sgm_lightning.metrics.elbo import negative_elbo
-from sgm_lightning.modules.precision import AUTOCAST
-from sgm_lightning.training import Objective, StepSampler, UniformSteps, warmup_schedule
+from sgm_lightning.modules.optimised import OptimisedModule
+from sgm_lightning.training import Objective, StepSampler, UniformSteps
 from sgm_lightning.training.lora import LoRA
 
 _QUARTERS = 4
 
 
-class TrainingModule(pl.LightningModule):
+class TrainingModule(OptimisedModule):
     """Backbone, objective and optimiser in Lightning's fit loop.
 
     Args:
@@ -37,7 +34,7 @@ class TrainingModule(pl.LightningModule):
         step_sampler: Which steps are trained how often; default uniform.
         optimizer: Of the weights; default AdamW, 1e-4, no decay.
         warmup_steps: Steps until the full learning rate.
-        lr_schedule: What follows: `constant`, or `cosine` down to zero at `trainer.max_steps`.
+        lr_schedule: What follows: `constant`, or `cosine` or `linear` down to zero at `trainer.max_steps`.
         dropout: Rate in the residual blocks; default as in the checkpoint.
         num_classes: Make an unconditional network conditional on that many classes.
         label_dropout: Share of labels that are replaced by "any", a class of its own.
@@ -58,7 +55,7 @@ class TrainingModule(pl.LightningModule):
         step_sampler: StepSampler | None = None,
         optimizer: OptimizerCallable | None = None,
         warmup_steps: int = 0,
-        lr_schedule: Literal["constant", "cosine"] = "constant",
+        lr_schedule: Literal["constant", "cosine", "linear"] = "constant",
         dropout: float | None = None,
         num_classes: int | None = None,
         label_dropout: float = 0.0,
@@ -68,7 +65,7 @@ class TrainingModule(pl.LightningModule):
         nelbo_images: int = 64,
         nelbo_spacing: str | int | None = "100",
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer, warmup_steps, lr_schedule, (1e-4, 0.0))
         loaded = backbone.load()
         if not 0 <= label_dropout < 1 or not 0 <= (dropout or 0) < 1:
             raise SGMError(f"dropout and label_dropout must lie in [0, 1), got {dropout} and {label_dropout}.")
@@ -104,11 +101,8 @@ class TrainingModule(pl.LightningModule):
         self.objective = objective or Objective("hybrid" if learned else "simple")
         self.objective.check(self.denoiser)
         self.step_sampler = step_sampler or UniformSteps()
-        self.optimizer = _Shared(optimizer)
-        self.warmup_steps, self.lr_schedule, self.label_dropout = warmup_steps, lr_schedule, label_dropout
+        self.label_dropout = label_dropout
         self.nelbo_images, self.nelbo_spacing = nelbo_images, nelbo_spacing
-        self._given: list[dict[str, Any]] = []
-        self._drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in loaded.network.modules())
         # In a dict, metrics are no modules of this one: they are neither averaged nor saved.
         names = ["loss", "nelbo", *(f"loss_quarter_{quarter + 1}" for quarter in range(_QUARTERS))]
         self.held_out: dict[str, MeanMetric] = {name: MeanMetric() for name in names}
@@ -125,37 +119,17 @@ class TrainingModule(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Check the trainer's settings."""
-        precision = self.trainer.precision
-        if precision not in AUTOCAST:
-            raise SGMError(f"trainer.precision must be one of {', '.join(AUTOCAST)}, got {precision}.")
-        if self.trainer.max_steps < 1:
-            raise SGMError(f"trainer.max_steps must be at least 1, got {self.trainer.max_steps}.")
+        dtype = self.check_trainer()
         if self.nelbo_images:
             self.evaluator(self.nelbo_spacing)  # raises now rather than at the first validation
         for metric in self.held_out.values():
             metric.to(self.trainer.strategy.root_device)
-        self.denoiser.autocast_dtype = AUTOCAST[precision]
+        self.denoiser.autocast_dtype = dtype
         self.step_sampler.probabilities(self.denoiser.process.num_steps)  # raises if it is for another chain
-
-    def configure_optimizers(self) -> dict[str, Any]:
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        make = self.optimizer.value
-        optimizer = make(parameters) if make else AdamW(parameters, 1e-4, weight_decay=0.0)
-        schedule = warmup_schedule(optimizer, self.trainer.max_steps, self.warmup_steps, self.lr_schedule)
-        self._given = [{key: value for key, value in g.items() if key != "params"} for g in optimizer.param_groups]
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_train_start(self) -> None:
-        """A resumed optimiser keeps its moments; rate, decay and the like are what the command says now."""
-        optimizer, schedule = self.optimizers(), self.lr_schedulers()
-        schedule.base_lrs = [given["initial_lr"] for given in self._given]
-        for group, given, factor in zip(optimizer.param_groups, self._given, schedule.lr_lambdas, strict=True):
-            group.update({**given, "lr": given["initial_lr"] * factor(schedule.last_epoch)})
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """Mean loss of the batch."""
-        if self._drops:
-            self._seed_dropout(batch_idx)
+        self.seed_dropout(batch_idx)
         index, weight = self.step_sampler(batch.step, self.denoiser.process.num_steps)
         # Lightning autocasts the whole step; schedule and loss stay float32, and the denoiser autocasts its network.
         with torch.autocast(self.device.type, enabled=False):
@@ -164,7 +138,7 @@ class TrainingModule(pl.LightningModule):
         if self.step_sampler.learns:
             gathered = self.all_gather((index, losses.loss.detach()))
             self.step_sampler.update(*(values.flatten() for values in gathered))
-        self._check(loss)
+        self.check_loss(loss)
         self.log("train/loss", loss, prog_bar=True)
         self.log("train/simple", losses.simple.mean())
         if losses.bound is not None:
@@ -218,36 +192,6 @@ class TrainingModule(pl.LightningModule):
         if not self.label_dropout:
             return Condition(batch.labels)
         return Condition(torch.where(batch.drop < self.label_dropout, self.backbone.null_class or 0, batch.labels))
-
-    def _seed_dropout(self, batch_idx: int) -> None:
-        """Lightning keeps no random state in checkpoints; masks follow from where the training stands."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        key = (data.seed, self.trainer.global_step, batch_idx, self.global_rank)
-        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
-
-    def _check(self, loss: Tensor) -> None:
-        """Raise if the loss is not finite; on a GPU only now and then, since the host would have to wait."""
-        trainer = self.trainer
-        if loss.device.type != "cpu" and trainer.global_step % trainer.log_every_n_steps:
-            return
-        if not bool(torch.isfinite(loss)):
-            raise SGMError(
-                f"The loss must stay finite, got {float(loss)} at step {trainer.global_step}; the last checkpoint is kept: "
-                "lower the learning rate, clip gradients (`trainer.gradient_clip_val`), or use bf16 for 16-bit floats."
-            )
-
-
-class _Shared:
-    """Holds what a copy of the module, as the average of its weights is, shares with it.
-
-    What makes the optimiser refers to the command line's parser, and by that to the trainer and its processes.
-    """
-
-    def __init__(self, value: OptimizerCallable | None) -> None:
-        self.value = value
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
-        return self
 
 
 def _set_dropout(network: nn.Module, rate: float) -> None:

@@ -12,9 +12,9 @@ from sgm_lightning.errors import SGMError
 
 
 def warmup_schedule(
-    optimizer: Optimizer, num_steps: int, warmup_steps: int = 0, shape: Literal["constant", "cosine"] = "constant"
+    optimizer: Optimizer, num_steps: int, warmup_steps: int = 0, shape: Literal["constant", "cosine", "linear"] = "constant"
 ) -> LambdaLR:
-    """Linear warm-up, then the full rate, or a half cosine down to zero at `num_steps`.
+    """Linear warm-up, then the full rate, or a half cosine or a straight line down to zero at `num_steps`.
 
     A function of the step alone, which keeps no settings in checkpoints: a training that is resumed to more steps follows
     the longer schedule, where torch's own cosine would go up again.
@@ -39,6 +39,7 @@ def warmup_schedule(
             return (step + 1) / (warmup_steps + 1)
         if shape == "constant":
             return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (num_steps - warmup_steps)))
+        passed = (step - warmup_steps) / (num_steps - warmup_steps)
+        return max(0.0, 1 - passed) if shape == "linear" else 0.5 * (1 + math.cos(math.pi * passed))
 
     return LambdaLR(optimizer, factor)

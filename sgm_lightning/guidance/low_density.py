@@ -1,0 +1,131 @@
+"""Low-density sampling (Sehwag et al., CVPR 2022, arXiv 2203.17260)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sgm_lightning.classifiers import Classifier, NoisyClassifier
+from sgm_lightning.classifiers.base import check_fits, loaded
+from sgm_lightning.diffusion import Condition, Denoised, Denoiser
+from sgm_lightning.errors import SGMError
+from sgm_lightning.files import load_tensors
+from sgm_lightning.guidance.base import Guidance
+from sgm_lightning.guidance.classifier_guidance import differentiable
+from sgm_lightning.rng import Noise
+
+_REAL = 1  # the discriminator's class of real images, see `sources.RealAndDrawn`
+
+
+class LowDensityGuidance(Guidance):
+    """g = alpha · ∇ L_1 + beta · ∇ L_2: away from the mean of the sample's class, but towards what looks real.
+
+    L_1 = −log( exp(τ cos(f(x_t), μ_y)) / Σ_k exp(τ cos(f(x_t), μ_k)) ), with f the pooled features of a classifier of noisy
+    images and μ_k the mean of class k's; L_2 = log p(real | x_t, t) of a discriminator between real images and the
+    model's own.
+
+    From the paper: the two terms, a discriminator trained on noisy real and drawn images, a small alpha, and a beta that
+    keeps the samples on the data's manifold. Our reading, not checked against the authors' code: cosines and τ in L_1, means
+    taken of clean images at t = 0, and `normalize`, which makes alpha and beta step sizes; it can be off.
+
+    Args:
+        classifier: Gives f; trained on the chain of the model that is guided.
+        means: `.safetensors` file whose `means` is (K, D) float32: see `scoring.feature_means`.
+        alpha: Strength of L_1.
+        discriminator: Of two classes, the second real; none with beta 0.
+        beta: Strength of L_2.
+        tau: τ, the inverse temperature of the cosines.
+        label: The class y for every sample, or `condition`: each sample's own.
+        normalize: Divide each gradient by its largest absolute value, per sample; a zero gradient stays zero.
+        weighting: See `Guidance`.
+
+    Raises:
+        SGMError: If the means do not fit the classifier, or the discriminator is missing or has not two classes.
+    """
+
+    needs_grad = False
+
+    def __init__(
+        self,
+        classifier: Classifier | NoisyClassifier,
+        means: str | Tensor,
+        alpha: float = 0.5,
+        discriminator: Classifier | NoisyClassifier | None = None,
+        beta: float = 0.0,
+        tau: float = 1.0,
+        label: int | Literal["condition"] = "condition",
+        normalize: bool = True,
+        weighting: Literal["variance", "constant"] = "variance",
+    ) -> None:
+        super().__init__()
+        if beta and discriminator is None:
+            raise SGMError(f"beta weighs a discriminator, got {beta} without one; set `discriminator`, or `beta: 0`.")
+        if tau <= 0:
+            raise SGMError(f"tau must be positive, got {tau}.")
+        self.classifier = loaded(classifier)
+        self.discriminator = None if discriminator is None else loaded(discriminator)
+        if self.discriminator is not None and self.discriminator.num_classes != 2:
+            raise SGMError(
+                f"The discriminator must have two classes, got {self.discriminator.num_classes}; train it on two."
+            )
+        found = means if isinstance(means, Tensor) else load_tensors(means).get("means")
+        if found is None or found.ndim != 2:
+            raise SGMError(f"{means} must hold `means` of shape (classes, features); make it with `scoring.feature_means`.")
+        if label != "condition" and not 0 <= int(label) < len(found):
+            raise SGMError(f"label must lie in [0, {len(found)}), the classes that have a mean, got {label}.")
+        self.means: Tensor
+        self.register_buffer("means", functional.normalize(found.float(), dim=1))
+        self.alpha, self.beta, self.tau, self.label = alpha, beta, tau, label
+        self.normalize, self.weighting = normalize, weighting
+        self._checked = False
+
+    def active(self, index: int, num_steps: int) -> bool:
+        return bool(self.alpha or self.beta)
+
+    def forward(
+        self, denoiser: Denoiser, x_t: Tensor, denoised: Denoised, index: int, noise: Noise, condition: Condition
+    ) -> Tensor:
+        if not self._checked:
+            for classifier in (self.classifier, self.discriminator):
+                if classifier is not None:
+                    check_fits(classifier, denoiser.process, denoiser.image_shape)
+            self._checked = True
+        labels = condition.labels
+        if self.label != "condition":
+            labels = torch.full((len(x_t),), int(self.label), device=x_t.device)
+        if labels is None:
+            raise SGMError("`label: condition` needs a class-conditional model, got samples without classes; set a number.")
+        step = denoiser.process.train_steps[index].expand(len(x_t))
+        total = torch.zeros_like(x_t.detach())
+        with torch.enable_grad():
+            if self.alpha:
+                x = differentiable(x_t)
+                total = total + self.alpha * self._gradient(self.hardness(x, step, labels), x)
+            if self.beta and self.discriminator is not None:
+                x = differentiable(x_t)
+                total = total + self.beta * self._gradient(self.discriminator(x, step).log_softmax(1)[:, _REAL], x)
+        return total
+
+    def hardness(self, x_t: Tensor, train_step: Tensor, labels: Tensor) -> Tensor:
+        """(B,) L_1: how unlike its class's mean, among those of all classes, a sample is."""
+        return functional.cross_entropy(
+            self.tau * functional.normalize(pooled(self.classifier, x_t, train_step), dim=1) @ self.means.T,
+            labels,
+            reduction="none",
+        )
+
+    def _gradient(self, values: Tensor, x: Tensor) -> Tensor:
+        (gradient,) = torch.autograd.grad(values.sum(), x)
+        if not self.normalize:
+            return gradient
+        largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
+        return torch.where(largest == 0, torch.zeros_like(gradient), gradient / largest)
+
+
+def pooled(classifier: NoisyClassifier, x_t: Tensor, train_step: Tensor) -> Tensor:
+    """(B, D): a classifier's features, averaged over positions."""
+    found = classifier.features(x_t, train_step)
+    return found.mean((2, 3)) if found.ndim == 4 else found
