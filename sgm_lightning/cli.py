@@ -44,7 +44,7 @@ _USAGE = """usage: sgm-lightning COMMAND --help
   fit       train a model or a classifier:    sgm-lightning fit --config FILE.yaml --run_dir DIR
   predict   draw samples into a run folder:   sgm-lightning predict --config FILE.yaml --run_dir DIR
   test      measure images that exist:        sgm-lightning test --config FILE.yaml --data.images PATH
-  score     minority levels of images:     sgm-lightning score --config FILE.yaml --output FILE
+  score     minority levels of a data set:   sgm-lightning score --config FILE.yaml --output FILE
   features  keep features of real images:     sgm-lightning features --config FILE.yaml --output FILE
   estimate  what a predict would cost:        sgm-lightning estimate --config FILE.yaml --devices 8 --tflops 312
   convert   change a checkpoint's layout:     sgm-lightning convert --config FILE.yaml --output DIR
