@@ -32,6 +32,14 @@ def solver(steps: int, stochastic: bool = True) -> Model:
     return {"spacing": steps, "sampler": sampler}
 
 
+def minority(scale: float) -> Model:
+    """Guided by the committed classifier of minority levels, at every step."""
+    path = "checkpoints/fashion_mnist_minority_classifier"
+    classifier = {"class_path": "sgm_lightning.classifiers.TrainedClassifier", "init_args": {"path": path}}
+    arguments = {"classifier": classifier, "label": 9, "scale": scale}
+    return {"guidance": {"class_path": "sgm_lightning.guidance.ClassifierGuidance", "init_args": arguments}}
+
+
 def best_of(model: Model, candidates: int, *stages: tuple[float, int], **options: Any) -> Model:
     """The model's sampler, drawing several candidates."""
     inner = model.get("sampler", {"class_path": "sgm_lightning.samplers.DDPM"})
@@ -58,6 +66,9 @@ SETTINGS: dict[str, Model] = {
     "ancestral 25, free, rate 0.2": {**ancestral(25), **guided(rate=0.2)},
     "SDE 15, exact, rate 0.2, every 2nd": {**solver(15), **guided("exact", rate=0.2, interval=2)},
     "SDE 15, exact, rate 0.15, every 2nd": {**solver(15), **guided("exact", rate=0.15, interval=2)},
+    # Guidance by a classifier of the model's own scores.
+    "SDE 25, minority classifier, 1": {**solver(25), **minority(1.0)},
+    "SDE 25, minority classifier, 2": {**solver(25), **minority(2.0)},
     # Where in the chain it pays.
     "SDE 25, free, rate 0.2, first third": {**solver(25), **guided(rate=0.2, start_ratio=0.667)},
     "SDE 25, free, rate 0.2, middle third": {**solver(25), **guided(rate=0.2, start_ratio=0.333, stop_ratio=0.667)},
