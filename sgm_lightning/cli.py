@@ -1,4 +1,4 @@
-"""The command line: `sgm-lightning fit | predict | test | features | estimate | convert`."""
+"""The command line: `sgm-lightning fit | predict | test | compare | features | estimate | convert`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ import sgm_lightning.training  # noqa: F401  short class names in YAML come from
 from sgm_lightning.callbacks import Evaluate, RunWriter, SampleGrid, SamplingProgress, TrainingRun, WeightAverage
 from sgm_lightning.callbacks.report import ReportWriter
 from sgm_lightning.checkpoint_io import AtomicCheckpointIO
+from sgm_lightning.compare import compare
 from sgm_lightning.convert import convert
 from sgm_lightning.data import EvaluatedImages, SampleIndices, TrainingData
 from sgm_lightning.errors import SGMError
@@ -40,6 +41,7 @@ _USAGE = """usage: sgm-lightning COMMAND --help
   fit       train or fine-tune a model:       sgm-lightning fit --config FILE.yaml --run_dir DIR
   predict   draw samples into a run folder:   sgm-lightning predict --config FILE.yaml --run_dir DIR
   test      measure images that exist:        sgm-lightning test --config FILE.yaml --data.images PATH
+  compare   methods on the same seeds:        sgm-lightning compare --config FILE.yaml --output DIR
   features  keep features of real images:     sgm-lightning features --config FILE.yaml --output FILE
   estimate  what a predict would cost:        sgm-lightning estimate --config FILE.yaml --devices 8 --tflops 312
   convert   change a checkpoint's layout:     sgm-lightning convert --config FILE.yaml --output DIR
@@ -67,6 +69,10 @@ class SamplingCLI(LightningCLI):
         kwargs["default_root_dir"] = config["run_dir"]
         return super().instantiate_trainer(**kwargs)
 
+    def resolved(self) -> str:
+        """The whole configuration, as `config.yaml` holds it."""
+        return str(self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False))
+
     def before_predict(self) -> None:
         """Tell the writer the settings that determine a sample, and the whole configuration."""
         config = self.config[self.subcommand]
@@ -82,7 +88,7 @@ class SamplingCLI(LightningCLI):
         for callback in self.trainer.callbacks:
             if isinstance(callback, RunWriter):
                 callback.config = settings
-                callback.config_text = self._parser(self.subcommand).dump(config, skip_none=False)
+                callback.config_text = self.resolved()
         # What is compared must be written first.
         self.trainer.callbacks.sort(key=lambda callback: isinstance(callback, Evaluate))
 
@@ -217,23 +223,19 @@ def _run(args: list[str]) -> None:
     if args[0] == "fit":
         _fit(args)
         return
-    SamplingCLI(
-        SamplingModule,
-        SampleIndices,
-        subclass_mode_data=True,
-        save_config_callback=None,
-        seed_everything_default=False,
-        trainer_class=RunTrainer,
-        trainer_defaults={**_TRAINER, "inference_mode": False, "callbacks": [SamplingProgress()]},
-        args=args,
-    )
+    predict(args)
 
 
 # Of `fit`, `predict` and `test`.
 _TRAINER: dict[str, Any] = {"enable_checkpointing": False, "enable_model_summary": False, "devices": 1}
 
 # Commands that are a function each.
-_PLAIN_COMMANDS: dict[str, Callable[..., None]] = {"convert": convert, "estimate": estimate, "features": save_features}
+_PLAIN_COMMANDS: dict[str, Callable[..., None]] = {
+    "compare": compare,
+    "convert": convert,
+    "estimate": estimate,
+    "features": save_features,
+}
 
 
 def _call(function: Callable[..., None], args: list[str]) -> None:
@@ -244,6 +246,20 @@ def _call(function: Callable[..., None], args: list[str]) -> None:
     init = parser.instantiate_classes(parser.parse_args(args[1:])).as_dict()
     init.pop("config", None)
     function(**init)
+
+
+def predict(args: list[str], cli: type[SamplingCLI] = SamplingCLI) -> SamplingCLI:
+    """`sgm-lightning predict`, by a class of command line that may do less than draw."""
+    return cli(
+        SamplingModule,
+        SampleIndices,
+        subclass_mode_data=True,
+        save_config_callback=None,
+        seed_everything_default=False,
+        trainer_class=RunTrainer,
+        trainer_defaults={**_TRAINER, "inference_mode": False, "callbacks": [SamplingProgress()]},
+        args=args,
+    )
 
 
 def _fit(args: list[str]) -> None:
