@@ -185,7 +185,9 @@ def test_other_samplers_resume_and_keep_their_seeds(tmp_path, sampler):
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_parses(config):
     command = config.stem.partition("_")[0]
-    command = {"convert": "convert", "test": "test", "train": "fit", "finetune": "fit"}.get(command, "predict")
+    command = {"compare": "compare", "convert": "convert", "test": "test", "train": "fit", "finetune": "fit"}.get(
+        command, "predict"
+    )
     output = ["--output", "x"] if command == "convert" else []
     with pytest.raises(SystemExit) as end:
         main([command, "--config", str(config), *output, "--print_config"])
