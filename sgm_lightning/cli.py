@@ -1,4 +1,4 @@
-"""The command line: `sgm-lightning fit | predict | test | score | features | estimate | convert`."""
+"""The command line: `sgm-lightning fit | predict | test | compare | score | features | estimate | convert`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ import sgm_lightning.training  # noqa: F401  short class names in YAML come from
 from sgm_lightning.callbacks import Evaluate, RunWriter, SampleGrid, SamplingProgress, TrainingRun, WeightAverage
 from sgm_lightning.callbacks.report import ReportWriter
 from sgm_lightning.checkpoint_io import AtomicCheckpointIO
+from sgm_lightning.compare import compare
 from sgm_lightning.convert import convert
 from sgm_lightning.data import EvaluatedImages, SampleIndices, TrainingData
 from sgm_lightning.errors import SGMError
@@ -44,6 +45,7 @@ _USAGE = """usage: sgm-lightning COMMAND --help
   fit       train a model or a classifier:    sgm-lightning fit --config FILE.yaml --run_dir DIR
   predict   draw samples into a run folder:   sgm-lightning predict --config FILE.yaml --run_dir DIR
   test      measure images that exist:        sgm-lightning test --config FILE.yaml --data.images PATH
+  compare   methods on the same seeds:        sgm-lightning compare --config FILE.yaml --output DIR
   score     minority levels of a data set:   sgm-lightning score --config FILE.yaml --output FILE
   features  keep features of real images:     sgm-lightning features --config FILE.yaml --output FILE
   estimate  what a predict would cost:        sgm-lightning estimate --config FILE.yaml --devices 8 --tflops 312
@@ -72,6 +74,10 @@ class SamplingCLI(LightningCLI):
         kwargs["default_root_dir"] = config["run_dir"]
         return super().instantiate_trainer(**kwargs)
 
+    def resolved(self) -> str:
+        """The whole configuration, as `config.yaml` holds it."""
+        return str(self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False))
+
     def before_predict(self) -> None:
         """Tell the writer the settings that determine a sample, and the whole configuration."""
         config = self.config[self.subcommand]
@@ -88,7 +94,7 @@ class SamplingCLI(LightningCLI):
         for callback in self.trainer.callbacks:
             if isinstance(callback, RunWriter):
                 callback.config = settings
-                callback.config_text = self._parser(self.subcommand).dump(config, skip_none=False)
+                callback.config_text = self.resolved()
         # What is compared must be written first.
         self.trainer.callbacks.sort(key=lambda callback: isinstance(callback, Evaluate))
 
@@ -234,16 +240,7 @@ def _run(args: list[str]) -> None:
     if args[0] == "fit":
         _fit(args)
         return
-    SamplingCLI(
-        SamplingModule,
-        SampleIndices,
-        subclass_mode_data=True,
-        save_config_callback=None,
-        seed_everything_default=False,
-        trainer_class=RunTrainer,
-        trainer_defaults={**_TRAINER, "inference_mode": False, "callbacks": [SamplingProgress()]},
-        args=args,
-    )
+    predict(args)
 
 
 # Of `fit`, `predict` and `test`.
@@ -251,6 +248,7 @@ _TRAINER: dict[str, Any] = {"enable_checkpointing": False, "enable_model_summary
 
 # Commands that are a function each.
 _PLAIN_COMMANDS: dict[str, Callable[..., None]] = {
+    "compare": compare,
     "convert": convert,
     "estimate": estimate,
     "features": save_features,
@@ -282,6 +280,20 @@ def _trains_classifier(args: list[str]) -> bool:
         if isinstance(config, dict) and "classifier" in (config.get("model") or {}):
             return True
     return False
+
+
+def predict(args: list[str], cli: type[SamplingCLI] = SamplingCLI) -> SamplingCLI:
+    """`sgm-lightning predict`, by a class of command line that may do less than draw."""
+    return cli(
+        SamplingModule,
+        SampleIndices,
+        subclass_mode_data=True,
+        save_config_callback=None,
+        seed_everything_default=False,
+        trainer_class=RunTrainer,
+        trainer_defaults={**_TRAINER, "inference_mode": False, "callbacks": [SamplingProgress()]},
+        args=args,
+    )
 
 
 def _fit(args: list[str]) -> None:

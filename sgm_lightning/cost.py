@@ -80,7 +80,7 @@ def sampling_cost(backbone: Backbone, spacing: str | int | None, sampler: Sampli
     """Count one sample's calls by walking its chain with a stand-in, and a call's operations on tensors without data."""
     config = backbone.network.config
     condition = _condition(backbone)
-    stand_in = _StandIn(config.out_channels, backbone.network.class_embedding)
+    stand_in = _StandIn(config.out_channels, getattr(backbone.network, "class_embedding", None))
     process = DiffusionProcess(backbone.betas, spacing)
     rest = (backbone.prediction, backbone.variance, backbone.image_shape, backbone.num_classes, backbone.upsampler)
     walker = Denoiser(stand_in, process, *rest, null_class=backbone.null_class)

@@ -184,7 +184,7 @@ def test_other_samplers_resume_and_keep_their_seeds(tmp_path, sampler):
 
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_parses(config):
-    commands = {"convert": "convert", "test": "test", "train": "fit", "finetune": "fit", "score": "score"}
+    commands = {"train": "fit", "finetune": "fit", **{name: name for name in ("compare", "convert", "score", "test")}}
     command = commands.get(config.stem.partition("_")[0], "predict")
     output = ["--output", "x"] if command in ("convert", "score") else []
     with pytest.raises(SystemExit) as end:

@@ -14,8 +14,8 @@ from sgm_lightning.evaluation.statistics import Estimate, mean_estimate
 from sgm_lightning.run.atomic import write_atomically
 from sgm_lightning.run.merge import write_columns
 
-# Rows of the table, in this order; the file holds all.
-_ROWS = {
+# What tables show, in this order; the files hold all.
+LABELS = {
     "minority_score": "minority score",
     "nelbo": "NELBO (bits/dim)",
     "avg_knn": "AvgkNN (k=5)",
@@ -100,8 +100,8 @@ class Report:
         """(space, key, label) of every row that some set has."""
         known = list(dict.fromkeys(name for results in self.sets.values() for name in results.values))
         spaces = list(dict.fromkeys(name.rpartition("/")[0] for name in known if "/" in name))
-        plain = [("", key, _ROWS[key]) for key in _ROWS if key in known]
-        return plain + [(space, key, _ROWS[key]) for space in spaces for key in _ROWS if f"{space}/{key}" in known]
+        plain = [("", key, LABELS[key]) for key in LABELS if key in known]
+        return plain + [(space, key, LABELS[key]) for space in spaces for key in LABELS if f"{space}/{key}" in known]
 
 
 def paired_differences(first: Results, second: Results) -> dict[str, Estimate]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sgm_lightning.backbones import Checkpoint
 from sgm_lightning.data.evaluated import ImageBatch
@@ -14,6 +15,7 @@ from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.errors import SGMError
 from sgm_lightning.evaluation import Evaluation, Measure, Report, Space, load_spaces
 from sgm_lightning.guidance import SelfGuidance
+from sgm_lightning.images import Images
 from sgm_lightning.metrics import minority_score
 
 
@@ -62,14 +64,22 @@ class EvaluationModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Read the weights; one evaluation for every set."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if self.backbone is not None and self.denoiser is None:
-            self.denoiser = self.backbone.load().denoiser(self.spacing)
-            _check(self.denoiser, data.sets)
+        self.load(data.sets)
         evaluations = [Evaluation(self.spaces, True, self.kid_subset_size) for _ in data.sets]
         self.evaluations = nn.ModuleDict({str(number): made for number, made in enumerate(evaluations)})
 
+    def load(self, sets: Mapping[str, Images]) -> None:
+        """Read the weights, unless they have been; the model must be able to judge the sets."""
+        if self.backbone is not None and self.denoiser is None:
+            self.denoiser = self.backbone.load().denoiser(self.spacing)
+            _check(self.denoiser, sets)
+
     def test_step(self, batch: ImageBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Measure one batch of the set `batch.number`."""
+        self.evaluations[str(batch.number)].update(self.rows(batch), batch.indices)  # type: ignore[operator]
+
+    def rows(self, batch: ImageBatch) -> dict[str, Tensor]:
+        """What `Measure` takes of every image of a batch, and its `minority_score`."""
         with torch.autocast(self.device.type, enabled=False):
             indices = batch.indices.tolist()
             labels = batch.labels if self.denoiser is not None and self.denoiser.num_classes else None
@@ -82,7 +92,7 @@ class EvaluationModule(pl.LightningModule):
                 )
             elif batch.scores is not None:
                 rows["minority_score"] = batch.scores
-        self.evaluations[str(batch.number)].update(rows, batch.indices)  # type: ignore[operator]
+        return rows
 
     def on_test_epoch_end(self) -> None:
         """Compare; all processes take part."""
@@ -95,7 +105,7 @@ class EvaluationModule(pl.LightningModule):
         self.report = Report(results, data.pair, text)
 
 
-def _check(denoiser: Denoiser, sets: Any) -> None:
+def _check(denoiser: Denoiser, sets: Mapping[str, Images]) -> None:
     """Raise unless the model can judge the images."""
     if denoiser.upsampler:
         raise SGMError("An upsampler cannot judge finished images alone; set `model.backbone` to the base model, or null.")

@@ -1,0 +1,103 @@
+"""Rows that say what a number means: real images, their tail, and damaged samples, which no measure of rarity may crown."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.evaluation import LoadedSpace
+from sgm_lightning.features import Reference
+from sgm_lightning.images import ArrayImages, Images
+from sgm_lightning.metrics import avg_knn
+
+
+class Anchor(ABC):
+    """A row that is made of others, or of real images.
+
+    Attributes:
+        of: The setting whose sample i image i is made of; None where there is none.
+    """
+
+    of: str | None = None
+
+    @abstractmethod
+    def images(self, settings: Mapping[str, Images], spaces: Mapping[str, LoadedSpace]) -> Images:
+        """The row's images.
+
+        Args:
+            settings: The samples of every setting.
+            spaces: The feature spaces of the comparison.
+        """
+
+
+class Degraded(Anchor):
+    """A setting's samples after noise, blur or a change of contrast, in this order after the contrast.
+
+    Args:
+        of: Name of the setting.
+        noise: Standard deviation of white noise, in levels of 0 … 255.
+        blur: Standard deviation of a Gaussian blur, in pixels.
+        contrast: Factor of the pixel values; 1 changes nothing.
+        seed: Of the noise; image i has noise of its own.
+
+    Raises:
+        SGMError: If nothing is degraded, or a value is negative.
+    """
+
+    def __init__(self, of: str, noise: float = 0.0, blur: float = 0.0, contrast: float = 1.0, seed: int = 0) -> None:
+        if min(noise, blur, contrast) < 0 or (noise, blur, contrast) == (0, 0, 1):
+            raise SGMError(
+                f"Degraded needs one of noise, blur > 0 and contrast other than 1, got {noise}, {blur}, {contrast}; "
+                "16 levels, 1 pixel and 1.5 are usual."
+            )
+        self.of, self.noise, self.blur, self.contrast, self.seed = of, noise, blur, contrast, seed
+
+    def images(self, settings: Mapping[str, Images], spaces: Mapping[str, LoadedSpace]) -> Images:
+        assert self.of is not None
+        if self.of not in settings:
+            raise SGMError(f"Degraded.of must name one of the settings ({', '.join(settings)}), got {self.of}.")
+        source = settings[self.of]
+        x = source.read(range(len(source))).float() * self.contrast
+        if self.blur:
+            side = 2 * int(np.ceil(2 * self.blur)) + 1
+            x = gaussian_blur(x, [side, side], [self.blur, self.blur])
+        if self.noise:
+            x = x + self.noise * self._noise(x)
+        return ArrayImages(x.round().clamp(0, 255).to(torch.uint8), source.labels, f"{self.of}, degraded")
+
+    def _noise(self, x: Tensor) -> Tensor:
+        rows = [np.random.default_rng((self.seed, i)).standard_normal(x.shape[1:], np.float32) for i in range(len(x))]
+        return torch.from_numpy(np.stack(rows))
+
+
+class RareImages(Anchor):
+    """The real images that lie farthest from the reference in one space: there their values are high by construction.
+
+    Args:
+        source: Real images.
+        space: Name of the space that they are chosen in.
+        count: How many.
+    """
+
+    def __init__(self, source: Images, space: str, count: int = 1000) -> None:
+        if not 1 <= count <= len(source):
+            raise SGMError(
+                f"count must lie between 1 and the number of images ({len(source)}), got {count}; a tenth is usual."
+            )
+        self.source, self.space, self.count = source, space, count
+
+    def images(self, settings: Mapping[str, Images], spaces: Mapping[str, LoadedSpace]) -> Images:
+        if self.space not in spaces:
+            raise SGMError(f"RareImages.space must name one of the spaces ({', '.join(spaces)}), got {self.space}.")
+        space = spaces[self.space]
+        features = Reference(self.source).features(space.extractor)[0]  # kept in the cache: they are many
+        rarity = avg_knn(features, space.real)
+        rows = sorted(rarity.topk(self.count).indices.tolist())
+        labels = self.source.labels
+        return ArrayImages(self.source.read(rows), None if labels is None else labels[rows], f"rare {self.source.name}")

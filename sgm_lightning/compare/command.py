@@ -1,0 +1,118 @@
+"""`sgm-lightning compare`: methods on the same seeds, measured alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+
+import sgm_lightning
+from sgm_lightning.compare.anchors import Anchor
+from sgm_lightning.compare.comparison import Comparison, Row
+from sgm_lightning.compare.drawing import Planned, draw_all, plan
+from sgm_lightning.compare.measuring import Measuring, evaluate
+from sgm_lightning.compare.plot import save_plot
+from sgm_lightning.compare.seed_grid import save_seed_grid
+from sgm_lightning.compare.settings import check_names, read_base, read_settings
+from sgm_lightning.compare.tables import write_tables
+from sgm_lightning.compare.timing import seconds_per_image
+from sgm_lightning.compare.verbatim import Verbatim
+from sgm_lightning.cost import sampling_cost
+from sgm_lightning.errors import SGMError
+from sgm_lightning.images import Images, RunImages
+from sgm_lightning.modules import EvaluationModule
+from sgm_lightning.run import weights_sha256
+
+
+def compare(
+    base: Verbatim,
+    settings: Verbatim,
+    evaluation: EvaluationModule,
+    reference: str,
+    primary: str,
+    realism: str,
+    anchors: dict[str, Images | Anchor] | None = None,
+    output: str = "runs/compare",
+    num_samples: int | None = None,
+    grid_images: int = 12,
+    timed_images: int = 0,
+) -> None:
+    """Draw every setting, measure every row, write the tables, the plot and the grid. The same command again resumes.
+
+    Each setting is a run of `predict` in OUTPUT/NAME; what is finished is not touched. Processes that share OUTPUT share the
+    work.
+
+    Args:
+        base: What all settings share, as for `predict`: `model`, `trainer`, `configs` (YAML files), and `data`, which must
+            give num_samples, chunk_size and seed.
+        settings: By name, or as a list with a `name` each: `model`, `trainer` and `configs` over the base's.
+        evaluation: Spaces, and the model that scores and bounds the images of all rows; as the `model` of `test`.
+        reference: Name of the setting that the others' paired differences are to.
+        primary: The one primary endpoint, of what every sample has, in a space that no guidance saw: `imagenet/avg_knn`.
+        realism: What the plot sets it against: `classifier/density`.
+        anchors: Rows to judge the measures by: real images, their tail (`RareImages`), damaged samples (`Degraded`).
+        output: Folder of the comparison.
+        num_samples: In place of the N of `base`.
+        grid_images: Columns of the grid.
+        timed_images: Images in a timed batch of every setting, for seconds an image; 0: network evaluations alone. On an
+            idle machine only.
+    """
+    shared, methods = read_base(base.content, num_samples), read_settings(settings.content)
+    names = [setting.name for setting in methods]
+    check_names([*names, *(anchors or {})])
+    if reference not in names:
+        raise SGMError(f"reference must be one of the settings ({', '.join(names)}), got {reference}.")
+    known = {*(f"{space}/" for space in evaluation.spaces), "minority_score", "nelbo"}
+    for key, value in (("primary", primary), ("realism", realism)):
+        if not any(value.startswith(start) for start in known):
+            raise SGMError(f"{key} must be a metric of one of the spaces ({', '.join(evaluation.spaces)}), got {value}.")
+    folder = Path(output)
+    planned = {setting.name: plan(shared, setting, folder) for setting in methods}
+    draw_all(list(planned.values()))
+
+    drawn = {name: _samples(plan) for name, plan in planned.items()}
+    sets: dict[str, Images] = dict(drawn)
+    paired = set(drawn)
+    for name, anchor in (anchors or {}).items():
+        sets[name] = anchor.images(drawn, evaluation.spaces) if isinstance(anchor, Anchor) else anchor
+        if isinstance(anchor, Anchor) and anchor.of is not None:
+            paired.add(name)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows = Measuring(evaluation, folder, device)(sets)
+    if rank_zero_only.rank != 0:
+        return
+    evaluation.to("cpu")
+    found = {}
+    for name in [*(anchors or {}), *planned]:
+        print(f"Comparing {name} with real images", flush=True)
+        row = Row(evaluate(evaluation, rows[name]), name in paired)
+        if name in planned:
+            method = planned[name].module
+            row.cost = sampling_cost(planned[name].backbone, method.spacing, method.sampler, method.guidance)
+            row.seconds = seconds_per_image(planned[name], timed_images, device) if timed_images else None
+        found[name] = row
+    comparison = Comparison(found, reference, primary, realism, _text(evaluation, planned[reference]))
+    write_tables(comparison, folder)
+    save_plot(folder / "plot.png", comparison)
+    save_seed_grid(folder / "grid.png", drawn, grid_images)
+    print(f"\n{(folder / 'table.md').read_text()}\nTables, plot.png, grid.png, differences.md: {folder.resolve()}")
+
+
+def _samples(plan: Planned) -> Images:
+    """The run's samples, the first N of them: it may have been drawn further than is asked for now."""
+    return RunImages(str(plan.run.path), limit=plan.num_samples, name=plan.setting.name)
+
+
+def _text(evaluation: EvaluationModule, reference: Planned) -> dict[str, Any]:
+    """What the numbers hang on."""
+    text: dict[str, Any] = {"spaces": {name: space.text for name, space in evaluation.spaces.items()}}
+    if evaluation.denoiser is not None:
+        text["model"] = {
+            "weights": weights_sha256(evaluation.denoiser.network.state_dict()),
+            "chain": f"{evaluation.denoiser.process.num_steps} steps",
+            "score_draws": evaluation.score_draws,
+            "seed": evaluation.seed,
+        }
+    return {**text, "config": reference.config, "version": sgm_lightning.__version__}

@@ -1,0 +1,91 @@
+"""Rarity against realism: a marker a row, as large as it costs, numbered as in the legend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from sgm_lightning.compare.comparison import Comparison
+from sgm_lightning.compare.tables import label
+from sgm_lightning.evaluation.statistics import mean_estimate
+from sgm_lightning.run.atomic import write_atomically
+
+# Okabe and Ito's colours but yellow, which colour-blind readers tell apart.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_LARGEST, _SMALLEST, _ANCHOR = 34.0, 7.0, 9.0  # diameters in points
+
+
+def save_plot(path: Path, comparison: Comparison) -> None:
+    """The primary endpoint over realism, with standard errors. Anchors are squares; of circles the area is the cost."""
+    rows = comparison.rows
+    figure = Figure(figsize=(11, max(5.6, 1.6 + 0.29 * len(rows))), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    costs = {name: row.evaluations for name, row in rows.items() if row.evaluations is not None}
+    largest = max(costs.values(), default=1.0)
+    points: list[tuple[float, float]] = []
+    radii: list[float] = []
+    handles: list[Line2D] = []
+    for number, (name, row) in enumerate(rows.items(), 1):
+        x, y = (mean_estimate(row.results.per_sample[key], 1) for key in (comparison.realism, comparison.primary))
+        cost = costs.get(name)
+        size = _ANCHOR if cost is None else max(_SMALLEST, _LARGEST * math.sqrt(cost / largest))
+        colour = "0.55" if cost is None else _COLOURS[len(handles) % len(_COLOURS)]
+        shape = "s" if cost is None else "o"
+        bars = {"fmt": "none", "ecolor": colour, "elinewidth": 1.0, "alpha": 0.55, "zorder": 1}
+        axes.errorbar(x.value, y.value, y.standard_error, x.standard_error, **bars)  # type: ignore[arg-type]
+        axes.plot(x.value, y.value, shape, markersize=size, color=colour, alpha=0.6, markeredgecolor="white", zorder=2)
+        points.append((x.value, y.value))
+        radii.append(size / 2)
+        text = f"{number}  {name}" + ("" if cost is None else f"  ({cost:.0f})")
+        handles.append(Line2D([], [], marker=shape, color=colour, markersize=8, linestyle="none", alpha=0.8, label=text))
+    axes.set_xlabel(f"{label(comparison.realism)}: more real →")
+    axes.set_ylabel(f"{label(comparison.primary)}: rarer →")
+    axes.grid(color="0.93")
+    axes.margins(0.08)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    title = "number, row (network evaluations of an image)"
+    figure.legend(handles=handles, loc="outside right upper", frameon=False, title=title, alignment="left", fontsize=9)
+    figure.draw_without_rendering()  # places of labels are in pixels: the layout must be known
+    _number(axes, points, radii, figure.dpi / 72)
+    write_atomically(path, lambda file: figure.savefig(file, format="png"))
+
+
+def _number(axes: Axes, points: Sequence[tuple[float, float]], radii: Sequence[float], scale: float) -> None:
+    """A number beside each marker, where it hides least of the other markers and numbers."""
+    centres = np.array([axes.transData.transform(point) for point in points]) / scale
+    placed: list[np.ndarray] = []
+    for number, (centre, radius) in enumerate(zip(centres, radii, strict=True)):
+        best, least = np.zeros(2), math.inf
+        for distance in (radius + 7, radius + 15, radius + 26):
+            for angle in np.linspace(0.25 * np.pi, 2.25 * np.pi, 16, endpoint=False):
+                offset = distance * np.array([math.cos(angle), math.sin(angle)])
+                at = centre + offset
+                apart = np.linalg.norm(centres - at, axis=1) - np.array(radii)
+                hidden = float(np.clip(8 - apart, 0, None).sum())
+                hidden += sum(max(0.0, 14 - float(np.linalg.norm(at - other))) for other in placed)
+                hidden += 0.1 * (distance - radius)
+                if hidden < least:
+                    best, least = offset, hidden
+        placed.append(centre + best)
+        axes.annotate(
+            str(number + 1),
+            points[number],
+            xytext=(float(best[0]), float(best[1])),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=9,
+            fontweight="bold",
+            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "shrinkA": 4, "shrinkB": 0},
+            zorder=4,
+        )

@@ -1,0 +1,46 @@
+"""A picture of a comparison: one row a method, one column a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib.figure import Figure
+
+from sgm_lightning.images import Images
+from sgm_lightning.run.atomic import write_atomically
+
+_INCH = 0.62  # side of a picture
+
+
+def save_seed_grid(path: Path, sets: Mapping[str, Images], count: int = 12) -> None:
+    """Write the first images of every set, named at the left, numbered above.
+
+    Args:
+        path: PNG file.
+        sets: Images by name.
+        count: Columns.
+    """
+    count = min([count, *(len(images) for images in sets.values())])
+    names = 0.3 + 0.085 * max(map(len, sets))
+    head = 0.3
+    width, height = names + _INCH * count, head + _INCH * len(sets)
+    figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
+    for column in range(count):
+        x = (names + _INCH * (column + 0.5)) / width
+        figure.text(x, 1 - head / 2 / height, str(column), ha="center", va="center", fontsize=8, color="0.4")
+    for row, (name, images) in enumerate(sets.items()):
+        top = head + _INCH * row
+        figure.text((names - 0.1) / width, 1 - (top + _INCH / 2) / height, name, ha="right", va="center", fontsize=9)
+        pixels = images.read(range(count)).permute(0, 2, 3, 1).numpy()
+        for column, picture in enumerate(pixels):
+            gap = 0.03
+            left, bottom = (names + _INCH * column + gap) / width, 1 - (top + _INCH - gap) / height
+            axes = figure.add_axes((left, bottom, (_INCH - 2 * gap) / width, (_INCH - 2 * gap) / height))
+            gray = picture.shape[2] == 1
+            axes.imshow(picture[..., 0] if gray else picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.axis("off")
+    write_atomically(path, lambda file: figure.savefig(file, format="png"))

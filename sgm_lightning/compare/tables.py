@@ -1,0 +1,175 @@
+"""A comparison as table.md, table.csv, table.json and differences.md."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from sgm_lightning.compare.comparison import Comparison, Difference, Row
+from sgm_lightning.evaluation.evaluation import Value
+from sgm_lightning.evaluation.report import LABELS
+from sgm_lightning.run.atomic import write_atomically
+
+
+def write_tables(comparison: Comparison, folder: Path) -> None:
+    """Write the four files; every one is there whole or not at all."""
+    texts = {
+        "table.md": markdown_table(comparison),
+        "table.csv": csv_table(comparison),
+        "table.json": json.dumps(as_dict(comparison), indent=1, ensure_ascii=False),
+        "differences.md": markdown_differences(comparison),
+    }
+    for name, text in texts.items():
+        write_atomically(folder / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+
+
+def as_dict(comparison: Comparison) -> dict[str, Any]:
+    """Every number with N, k, standard error, interval, space and reference."""
+    rows = {
+        name: {
+            "num_samples": len(row.results.index),
+            "paired": row.paired,
+            "cost": _cost(row),
+            "metrics": {key: value.as_dict() for key, value in row.results.values.items()},
+        }
+        for name, row in comparison.rows.items()
+    }
+    differences = {
+        name: {key: _difference(found) for key, found in differing.items()}
+        for name, differing in comparison.differences().items()
+    }
+    return {
+        "reference": comparison.reference,
+        "primary": comparison.primary,
+        "realism": comparison.realism,
+        "rows": rows,
+        "differences": differences,
+        **comparison.text,
+    }
+
+
+def csv_table(comparison: Comparison) -> str:
+    """One line a number."""
+    out = io.StringIO()
+    heads = ["row", "space", "metric", "value", "standard_error", "low", "high", "num_samples", "k", "reference", "note"]
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(heads)
+    for name, row in comparison.rows.items():
+        for key, amount in _cost(row).items():
+            table.writerow([name, "", key, amount, *[""] * 7])
+        for key, value in row.results.values.items():
+            low, high = value.interval or (None, None)
+            numbers = [value.value, value.standard_error, low, high, value.num_samples, value.k, value.reference, value.note]
+            table.writerow([name, *key.rpartition("/")[::2], *("" if number is None else number for number in numbers)])
+    return out.getvalue()
+
+
+def markdown_table(comparison: Comparison) -> str:
+    """An overview, then a table for every space."""
+    rows = comparison.rows
+    own = [key for key in ("minority_score", "nelbo") if any(key in row.results.values for row in rows.values())]
+    timed = any(row.seconds is not None for row in rows.values())
+    shown = [comparison.primary, comparison.realism, *own]
+    heads = ["", "N", "evaluations", "GFLOP", *(["s/image"] if timed else []), *map(label, shown)]
+    lines = []
+    for name, row in rows.items():
+        cost = _cost(row)
+        cells = [_plain(cost.get(key)) for key in ("evaluations", "gflop", *(["seconds"] if timed else []))]
+        lines.append([name, str(len(row.results.index)), *cells, *(_cell(row.results.values.get(key)) for key in shown)])
+    parts = ["# Comparison", _preface(comparison), _markdown(heads, lines)]
+    spaces = dict.fromkeys(key.rpartition("/")[0] for row in rows.values() for key in row.results.values if "/" in key)
+    for space in spaces:
+        keys = [key for key in LABELS if any(f"{space}/{key}" in row.results.values for row in rows.values())]
+        lines = [[name, *(_cell(row.results.values.get(f"{space}/{key}")) for key in keys)] for name, row in rows.items()]
+        parts += [f"## {space}", _markdown(["", *(LABELS[key] for key in keys)], lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_differences(comparison: Comparison) -> str:
+    """The primary endpoint of every row, then the others row by row."""
+    found = comparison.differences()
+    primary = comparison.primary
+    heads = ["difference ± s.e.", "95 %", "p"]
+    parts = [
+        f"# Paired differences to {comparison.reference}",
+        "Means over samples of the same seed; intervals are 95 % bootstraps, p two-sided by the normal approximation. One "
+        f"primary endpoint ({label(primary)}); the p of the others of a row are Holm's, over that row.",
+        _markdown(["", *heads], [[name, *_cells(differing[primary])] for name, differing in found.items()]),
+    ]
+    for name, differing in found.items():
+        lines = [[label(key), *_cells(difference)] for key, difference in differing.items() if key != primary]
+        parts += [f"## {name}", _markdown(["", *heads[:2], "p (Holm)"], lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def label(key: str) -> str:
+    """`imagenet/avg_knn` in words."""
+    space, _, metric = key.rpartition("/")
+    return f"{LABELS.get(metric, metric)}, {space}" if space else LABELS.get(metric, metric)
+
+
+def _preface(comparison: Comparison) -> str:
+    lines = [
+        "± is one standard error. An evaluation is one forward of the network; backwards, and what else is computed, count "
+        "by their operations. Score and NELBO come from one model, with the same draws for all rows. Fréchet distances are "
+        "biased upwards at small N: compare rows of equal N alone.",
+        *(f"Space {name}: {space['features']['name']}, {space['dimensions']} dimensions; reference "
+          f"{space['reference']['name']} (N = {space['reference']['num_samples']})."
+          for name, space in comparison.text.get("spaces", {}).items()),
+    ]  # fmt: skip
+    return "\n\n".join(lines)
+
+
+def _cost(row: Row) -> dict[str, float]:
+    if row.cost is None:
+        return {}
+    found = {
+        "forwards": row.cost.forwards,
+        "backwards": row.cost.backwards,
+        "evaluations": row.evaluations,
+        "gflop": row.cost.flops / 1e9,
+        "seconds": row.seconds,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _difference(found: Difference) -> dict[str, Any]:
+    numbers = {**found.estimate._asdict(), "p": found.p, "p_holm": found.adjusted}
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in numbers.items()}
+
+
+def _cells(found: Difference) -> list[str]:
+    e = found.estimate
+    p = found.p if found.adjusted is None else found.adjusted
+    digits = _digits(e.standard_error)
+    interval = f"{e.low:+.{digits}f} … {e.high:+.{digits}f}"
+    return [f"{e.value:+.{digits}f} ± {e.standard_error:.{digits}f}", interval, "–" if math.isnan(p) else f"{p:.1g}"]
+
+
+def _cell(value: Value | None) -> str:
+    if value is None or value.value is None:
+        return "–"
+    if value.standard_error is None:
+        return f"{value.value:.3g}"
+    digits = _digits(value.standard_error)
+    return f"{value.value:.{digits}f} ± {value.standard_error:.{digits}f}"
+
+
+def _digits(error: float) -> int:
+    """Decimals that show two digits of a standard error."""
+    return max(0, 1 - math.floor(math.log10(error))) if math.isfinite(error) and error > 0 else 3
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def _markdown(heads: list[str], lines: list[list[str]]) -> str:
+    def row(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([row(heads), row(["---", *["--:"] * (len(heads) - 1)]), *map(row, lines)])
