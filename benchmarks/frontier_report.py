@@ -150,7 +150,7 @@ def plot(kept: list[Kept], costs: dict[str, dict[str, float]], path: Path) -> No
     figure.savefig(path)
 
 
-def report(folder: Path, reference: str = "released, L_2, 1") -> None:
+def report(folder: Path, reference: str = "released, L_2, 0.5") -> None:
     file = folder / "costs.json"
     costs = json.loads(file.read_text()) if file.is_file() else {}
     real = spaces(imagenet=False)["classifier"]
