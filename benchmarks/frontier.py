@@ -3,7 +3,7 @@
     python benchmarks/frontier.py draw     # 500 samples a setting, one after the other; again: what is missing. A second
                                            # process with another `--only` shares the work
     python benchmarks/frontier.py anchors  # real images, and what drawn ones become with noise, blur and contrast
-    python benchmarks/frontier.py time     # seconds and evaluations of an image: on an idle machine
+    python benchmarks/frontier.py time     # seconds and evaluations of an image, in turns: on an idle machine
     python benchmarks/frontier.py report   # the tables and the plot of docs/performance.md, of what there is
 
 `--only PATTERN` takes the settings whose name it fits, `--num_samples` and `--seed` draw finalists on fresh seeds. What is
@@ -25,12 +25,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import yaml
-from frontier_report import report
+from frontier_report import REFERENCE, report
 from frontier_settings import SETTINGS, Model
 from jsonargparse import auto_cli
 from protocol import CHECKPOINT, degraded, evaluate, measure, rare_test_images, spaces
 
-from sgm_lightning import DDPM, DiffusersCheckpoint, SampleNoise
+from sgm_lightning import DDPM, DiffusersCheckpoint, Execution, SampleNoise
 from sgm_lightning.cost import sampling_cost
 from sgm_lightning.images import ArrayImages, FashionMNIST, Images, RunImages
 
@@ -86,33 +86,54 @@ def anchors(num_samples: int, seed: int, known: dict[str, Any]) -> dict[str, Ima
     return found | degraded(RunImages(str(ancestral)).images, of)
 
 
-def cost(name: str, batch: int = 8, repeats: int = 3, threads: int = 2) -> dict[str, float]:
-    """Seconds of an image on two threads, network evaluations (a backward counted as two), and the RMS of scale · g.
+class Timed:
+    """A setting ready to be drawn, and how long it took.
 
-    Of two directions with the same largest value one may be much longer than the other.
+    Evaluations count a backward as two. The RMS is of scale · g: of two directions with the same largest value one may be
+    much longer than the other.
     """
-    torch.set_num_threads(threads)
-    backbone, spacing = DiffusersCheckpoint(CHECKPOINT).load(), SETTINGS[name]["spacing"]
-    denoiser = backbone.denoiser(spacing)
-    sampler, guidance = instantiated(SETTINGS[name])
-    counted = sampling_cost(backbone, spacing, sampler, guidance)
-    lengths: list[float] = []
-    if guidance is not None:
-        handle = guidance.register_forward_hook(lambda module, inputs, g: lengths.append(float(g.square().mean().sqrt())))
-    sampler(denoiser, SampleNoise(0, [0], denoiser.image_shape), guidance)
-    if guidance is not None:
-        handle.remove()
-    seconds = []
-    for repeat in range(repeats):
-        noise = SampleNoise(repeat, range(batch), denoiser.image_shape)
+
+    def __init__(self, name: str, compiled: bool, bfloat16: bool) -> None:
+        backbone, spacing = DiffusersCheckpoint(CHECKPOINT).load(), SETTINGS[name]["spacing"]
+        self.denoiser = backbone.denoiser(spacing)
+        self.sampler, self.guidance = instantiated(SETTINGS[name])
+        counted = sampling_cost(backbone, spacing, self.sampler, self.guidance)
+        self.evaluations = counted.forwards + 2 * counted.backwards
+        lengths: list[float] = []
+        if self.guidance is not None:
+            handle = self.guidance.register_forward_hook(lambda _, inputs, g: lengths.append(float(g.square().mean().sqrt())))
+            self.draw(0, 1)
+            handle.remove()
+        self.rms = statistics.mean(lengths) if lengths else 0.0
+        self.denoiser.execute(Execution(compile=compiled))
+        self.denoiser.autocast_dtype = torch.bfloat16 if bfloat16 else None
+        self.seconds: list[float] = []
+
+    def draw(self, seed: int, batch: int) -> float:
+        """Seconds of an image."""
+        noise = SampleNoise(seed, range(batch), self.denoiser.image_shape)
         begun = time.perf_counter()
-        sampler(denoiser, noise, guidance)
-        seconds.append((time.perf_counter() - begun) / batch)
-    return {
-        "evaluations": counted.forwards + 2 * counted.backwards,
-        "seconds": statistics.median(seconds),
-        "rms": statistics.mean(lengths) if lengths else 0.0,
-    }
+        self.sampler(self.denoiser, noise, self.guidance)
+        return (time.perf_counter() - begun) / batch
+
+
+def costs(names: list[str], execution: str, batch: int, rounds: int, threads: int = 2) -> dict[str, dict[str, float]]:
+    """Every setting once a round, in turns: the median of its seconds, and of its share of the reference's in its round."""
+    torch.set_num_threads(threads)
+    timed = {name: Timed(name, "compiled" in execution, "bfloat16" in execution) for name in names}
+    for each in timed.values():
+        each.draw(0, batch)
+    for number in range(rounds):
+        for name, each in timed.items():
+            each.seconds.append(each.draw(number, batch))
+            print(f"{number + 1} of {rounds}: {name}, {each.seconds[-1]:.3f} s", flush=True)
+    found: dict[str, dict[str, float]] = {}
+    for name, each in timed.items():
+        found[name] = {"evaluations": each.evaluations, "seconds": statistics.median(each.seconds), "rms": each.rms}
+        if REFERENCE in timed:
+            shares = [own / whole for own, whole in zip(each.seconds, timed[REFERENCE].seconds, strict=True)]
+            found[name] |= {"share": statistics.median(shares), "highest_share": max(shares)}
+    return found
 
 
 def instantiated(model: Model) -> tuple[Any, Any]:
@@ -134,6 +155,9 @@ def main(
     only: str = "",
     num_samples: int = 500,
     seed: int = 1,
+    execution: Literal["eager", "compiled", "compiled_bfloat16"] = "eager",
+    batch: int = 8,
+    rounds: int = 5,
 ) -> None:
     chosen = [name for name in SETTINGS if re.search(only, name)]
     if stage == "draw":
@@ -148,12 +172,9 @@ def main(
         for name, images in anchors(num_samples, seed, known).items():
             keep(name, RUNS / f"{slug(name)}-n{num_samples}-seed{seed}", images, seed, known)
     if stage == "time":
-        file = KEPT / "costs.json"
-        costs = json.loads(file.read_text()) if file.is_file() else {}
-        for name in chosen:
-            costs[name] = cost(name)
-            print(name, costs[name], flush=True)
-            file.write_text(json.dumps(costs, indent=1))
+        file = KEPT / f"costs_{execution}.json"
+        known_costs = json.loads(file.read_text()) if file.is_file() else {}
+        file.write_text(json.dumps(known_costs | costs(chosen, execution, batch, rounds), indent=1))
     if stage == "report":
         report(KEPT)
 

@@ -32,6 +32,22 @@ def solver(steps: int, stochastic: bool = True) -> Model:
     return {"spacing": steps, "sampler": sampler}
 
 
+def mixed(low: int, high: int) -> Model:
+    """So many steps in the less and in the more noisy half of the train steps; noise is added where σ / α ≥ 0.64."""
+    options = {"stochastic": True, "min_sigma": 0.64}
+    return {
+        "spacing": f"{low},{high}",
+        "sampler": {"class_path": "sgm_lightning.samplers.DPMSolverPlusPlus", "init_args": options},
+    }
+
+
+def mixed_best_of(candidates: int, low: int, high: int, **options: Any) -> Model:
+    """The candidates share the noisier half; the perturb step is that of 0.8 of an even chain."""
+    score = {"class_path": "sgm_lightning.guidance.SelfGuidance", "init_args": {"perturb_log_snr": -2.3}}
+    stage = ((low - 0.5) / (low + high), 1)
+    return best_of({**mixed(low, high), **options}, candidates, stage, score=score)
+
+
 def minority(scale: float) -> Model:
     """Guided by the committed classifier of minority levels, at every step."""
     path = "checkpoints/fashion_mnist_minority_classifier"
@@ -83,5 +99,11 @@ SETTINGS: dict[str, Model] = {
     "SDE 12, best of 4 at a half, then exact, rate 0.2, every 2nd": best_of(
         {**solver(12), **guided("exact", rate=0.2, interval=2, stop_ratio=0.49)}, 4, (0.5, 1)
     ),
+    # Noise in the noisier half only, more steps in the other.
+    "mixed 15 + 10": mixed(15, 10),
+    "mixed 14 + 7": mixed(14, 7),
+    "mixed 14 + 7, best of 3": mixed_best_of(3, 14, 7),
+    "mixed 13 + 5, best of 4": mixed_best_of(4, 13, 5),
+    "mixed 15 + 10, best of 4": mixed_best_of(4, 15, 10),
     "SDE 25, tilt 1, 4 at a half": best_of(solver(25), 4, (0.5, 1), tilt=1.0),
 }

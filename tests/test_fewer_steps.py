@@ -5,7 +5,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 from test_metrics import mixture
 
-from sgm_lightning import DDPM, DPMSolverPlusPlus
+from sgm_lightning import DDPM, DPMSolverPlusPlus, SGMError
 from sgm_lightning.diffusion import make_betas
 from sgm_lightning.guidance import Guidance
 from sgm_lightning.rng import SampleNoise
@@ -30,6 +30,28 @@ def test_equals_diffusers(stochastic, steps):
         z = noise.step(index) if index else torch.zeros_like(x)
         x = scheduler.step(denoiser(x, index).x0_hat, process.step_list[index], x, variance_noise=z).prev_sample
     torch.testing.assert_close(own, x, rtol=1e-4, atol=1e-4)
+
+
+def test_noise_at_high_noise_levels_only():
+    """Down to min_sigma the states are those of the form with noise; from there on the other form's, from the same state."""
+    steps, min_sigma = 12, 0.6
+    denoiser = mixture(steps)
+    mixed, noisy, still = DPMSolverPlusPlus(True, min_sigma=min_sigma), DPMSolverPlusPlus(True), DPMSolverPlusPlus()
+    states = [sampler.begin(denoiser, SampleNoise(0, range(2), denoiser.image_shape)) for sampler in (mixed, noisy)]
+    sigmas = (1 / denoiser.process.alphas_cumprod - 1).sqrt()
+    above = [index for index in range(steps) if sigmas[index] >= min_sigma]
+    for index in reversed(above):
+        mixed.move(denoiser, states[0], index)
+        noisy.move(denoiser, states[1], index)
+        assert torch.equal(states[0].x, states[1].x)
+    assert 1 < len(above) < steps - 1
+    for index in reversed(range(above[0])):
+        mixed.move(denoiser, states[0], index)
+        still.move(denoiser, states[1], index)
+        assert torch.equal(states[0].x, states[1].x)
+    for arguments in ((False, True, 0.6), (True, True, -1.0)):
+        with pytest.raises(SGMError, match="min_sigma"):
+            DPMSolverPlusPlus(*arguments)
 
 
 def test_two_batches_do_not_mix():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sgm_lightning.diffusion import Denoised, Denoiser
+from sgm_lightning.diffusion import Denoised, Denoiser, DiffusionProcess
+from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance
 from sgm_lightning.rng import Noise
 from sgm_lightning.samplers.base import Sampler
@@ -28,13 +30,28 @@ class DPMSolverPlusPlus(Sampler):
     is ancestral sampling's σ² g. Under `weighting: constant` the direction is added to x_{t−1}.
 
     Args:
-        stochastic: Whether the step adds noise.
+        stochastic: Whether the steps add noise.
         clip: See `Sampler`.
+        min_sigma: With `stochastic`, steps that start below this noise level σ / α add none (S_tmin of Karras et al. 2022):
+            noise early in the chain mends errors, noise late in a short one stays as grain. Default: all steps add noise.
+
+    Raises:
+        SGMError: If `min_sigma` is negative, or given without `stochastic`.
     """
 
-    def __init__(self, stochastic: bool = False, clip: bool = True) -> None:
+    def __init__(self, stochastic: bool = False, clip: bool = True, min_sigma: float | None = None) -> None:
         super().__init__(clip)
+        if min_sigma is not None and not (stochastic and min_sigma >= 0):
+            raise SGMError(
+                f"min_sigma is the noise level, at least 0, below which `stochastic: true` adds no noise, got {min_sigma} and "
+                f"stochastic: {stochastic}; leave it out for one form at all steps."
+            )
         self.stochastic = stochastic
+        self.min_sigma = min_sigma
+
+    def adds_noise(self, process: DiffusionProcess, index: int) -> bool:
+        """Whether the step from respaced `index` does."""
+        return self.stochastic and math.exp(-process.log_snr_list[index] / 2) >= (self.min_sigma or 0.0)
 
     def step(
         self,
@@ -56,6 +73,7 @@ class DPMSolverPlusPlus(Sampler):
         def at(i: int) -> tuple[Tensor, Tensor]:
             return denoiser.process.at("sqrt_alphas_cumprod", i), denoiser.process.at("sqrt_one_minus_alphas_cumprod", i)
 
+        stochastic = self.adds_noise(denoiser.process, index)
         (alpha, sigma), (next_alpha, next_sigma) = at(index), at(index - 1)
         h = (next_alpha / next_sigma).log() - (alpha / sigma).log()
         extrapolated = x0_hat
@@ -63,16 +81,16 @@ class DPMSolverPlusPlus(Sampler):
             past_alpha, past_sigma = at(index + 1)
             r = ((alpha / sigma).log() - (past_alpha / past_sigma).log()) / h
             extrapolated = x0_hat + (x0_hat - before[1]) / (2 * r)
-        decay = -torch.expm1(-2 * h if self.stochastic else -h)
-        x = next_sigma / sigma * ((-h).exp() if self.stochastic else 1) * x_t + next_alpha * decay * extrapolated
+        decay = -torch.expm1(-2 * h if stochastic else -h)
+        x = next_sigma / sigma * ((-h).exp() if stochastic else 1) * x_t + next_alpha * decay * extrapolated
         if shifts_score:
             assert direction is not None
-            if self.stochastic:
+            if stochastic:
                 push = (next_alpha / next_sigma).asinh() - (alpha / sigma).asinh()
                 x = x + 2 * next_sigma**2 / next_alpha * push * direction
             else:
                 x = x + next_sigma * (((1 + sigma) / alpha).log() - ((1 + next_sigma) / next_alpha).log()) * direction
-        if self.stochastic:
+        if stochastic:
             x = x + next_sigma * decay.sqrt() * noise.step(index)
         return x + added
 
