@@ -29,6 +29,7 @@ from frontier_report import REFERENCE, report
 from frontier_settings import SETTINGS, Model
 from jsonargparse import auto_cli
 from protocol import CHECKPOINT, degraded, evaluate, measure, rare_test_images, spaces
+from push import push
 
 from sgm_lightning import DDPM, DiffusersCheckpoint, Execution, SampleNoise
 from sgm_lightning.cost import sampling_cost
@@ -87,24 +88,17 @@ def anchors(num_samples: int, seed: int, known: dict[str, Any]) -> dict[str, Ima
 
 
 class Timed:
-    """A setting ready to be drawn, and how long it took.
-
-    Evaluations count a backward as two. The RMS is of scale · g: of two directions with the same largest value one may be
-    much longer than the other.
-    """
+    """A setting ready to be drawn, and how long it took; evaluations count a backward as two."""
 
     def __init__(self, name: str, compiled: bool, bfloat16: bool) -> None:
         backbone, spacing = DiffusersCheckpoint(CHECKPOINT).load(), SETTINGS[name]["spacing"]
         self.denoiser = backbone.denoiser(spacing)
         self.sampler, self.guidance = instantiated(SETTINGS[name])
         counted = sampling_cost(backbone, spacing, self.sampler, self.guidance)
-        self.evaluations = counted.forwards + 2 * counted.backwards
-        lengths: list[float] = []
+        self.known: dict[str, float] = {"evaluations": counted.forwards + 2 * counted.backwards}
         if self.guidance is not None:
-            handle = self.guidance.register_forward_hook(lambda _, inputs, g: lengths.append(float(g.square().mean().sqrt())))
-            self.draw(0, 1)
-            handle.remove()
-        self.rms = statistics.mean(lengths) if lengths else 0.0
+            inner = getattr(self.sampler, "sampler", self.sampler)  # of best-of-K, the chain of a candidate
+            self.known |= push(self.denoiser, inner, self.guidance, self.guidance.scale)
         self.denoiser.execute(Execution(compile=compiled))
         self.denoiser.autocast_dtype = torch.bfloat16 if bfloat16 else None
         self.seconds: list[float] = []
@@ -129,7 +123,7 @@ def costs(names: list[str], execution: str, batch: int, rounds: int, threads: in
             print(f"{number + 1} of {rounds}: {name}, {each.seconds[-1]:.3f} s", flush=True)
     found: dict[str, dict[str, float]] = {}
     for name, each in timed.items():
-        found[name] = {"evaluations": each.evaluations, "seconds": statistics.median(each.seconds), "rms": each.rms}
+        found[name] = {**each.known, "seconds": statistics.median(each.seconds)}
         if REFERENCE in timed:
             shares = [own / whole for own, whole in zip(each.seconds, timed[REFERENCE].seconds, strict=True)]
             found[name] |= {"share": statistics.median(shares), "highest_share": max(shares)}

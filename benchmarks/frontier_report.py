@@ -29,6 +29,8 @@ COLUMNS = {
     "imagenet/precision": "precision (ImageNet)",
     "imagenet/density": "density (ImageNet)",
 }
+# Of the guidance: mean RMS of scale · g at a step; RMS added to the states in all; scale · Σσ².
+PUSH = {"rms": "RMS", "shift": "Σ shift", "scale_variance": "scale · Σσ²"}
 DISTANCES = ("FD", "FD to the tail")  # the lower, the better
 PRIMARY = "imagenet/avg_knn"
 EXPLORED, FINAL = (1,), (2, 3, 4, 5)  # seeds
@@ -72,12 +74,13 @@ def read(folder: Path, seeds: Iterable[int]) -> list[Kept]:
 
 
 def table(kept: list[Kept], costs: dict[str, dict[str, float]], real: LoadedSpace) -> str:
-    heads = ["setting", "N", "evaluations", "ms/image", "RMS", *COLUMNS.values(), *DISTANCES]
+    heads = ["setting", "N", "evaluations", "ms/image", *PUSH.values(), *COLUMNS.values(), *DISTANCES]
     lines = []
     for row in sorted(kept, key=lambda row: costs.get(row.name, {}).get("evaluations", 1e9)):
         cost = costs.get(row.name, {})
         cells = [row.name, str(len(row.index))]
-        cells += [f"{cost['evaluations']:.0f}", f"{1000 * cost['seconds']:.0f}", f"{cost['rms']:.2f}"] if cost else ["–"] * 3
+        cells += [f"{cost['evaluations']:.0f}", f"{1000 * cost['seconds']:.0f}"] if cost else ["–"] * 2
+        cells += [f"{cost[key]:.2f}" if key in cost else "–" for key in PUSH]
         for key in COLUMNS:
             estimate = mean_estimate(row.columns[key], resamples=1)
             cells.append(f"{estimate.value:.3g} ± {estimate.standard_error:.1g}")
