@@ -32,7 +32,6 @@ COLUMNS = {
 # Of the guidance: mean RMS of scale · g at a step; RMS added to the states in all; scale · Σσ².
 PUSH = {"rms": "RMS", "shift": "Σ shift", "scale_variance": "scale · Σσ²"}
 DISTANCES = ("FD", "FD to the tail")  # the lower, the better
-PRIMARY = "imagenet/avg_knn"
 EXPLORED, FINAL = (1,), (2, 3, 4, 5)  # seeds
 REFERENCE = "released, L_2, 0.5"  # the released form as it was tuned
 
@@ -123,34 +122,41 @@ def against(kept: list[Kept], name: str, real: LoadedSpace, resamples: int = 200
 
 
 def plot(kept: list[Kept], costs: dict[str, dict[str, float]], path: Path) -> None:
-    """Rarity over cost, and rarity over realism; the Pareto front of the first is joined."""
-    figure = Figure(figsize=(14, 7), dpi=90, layout="constrained")
-    known = [row for row in kept if row.name in costs]
-    panels = (
-        ("network evaluations of an image", [costs[row.name]["evaluations"] for row in known], True),
-        ("density (classifier): more real →", [float(row.columns["classifier/density"].mean()) for row in known], False),
-    )
-    rarity = [mean_estimate(row.columns[PRIMARY], resamples=1) for row in known]
+    """Rarity over cost, its Pareto front joined, and rarity over realism with the anchors, in two spaces each."""
+    figure = Figure(figsize=(15, 13), dpi=80, layout="constrained")
+    axes = figure.subplots(2, 2)
+    known = sorted((row for row in kept if row.name in costs), key=lambda row: costs[row.name]["evaluations"])
+    anchors = [row for row in kept if row.name not in costs]
     handles = []
-    for position, (label, x, logarithmic) in enumerate(panels):
-        axes = figure.add_subplot(1, 2, position + 1)
+    for column, (space, name) in enumerate((("imagenet", "ImageNet"), ("classifier", "classifier"))):
+        over_cost, over_realism = axes[:, column]
+        front: list[tuple[float, float]] = []
         handles = []
-        for number, (row, value, y) in enumerate(zip(known, x, rarity, strict=True)):
-            style = "osD^vP*"[number % 7]
-            bar = axes.errorbar(value, y.value, y.standard_error, fmt=style, color=f"C{number % 10}", markersize=9)
-            axes.annotate(str(number + 1), (value, y.value), textcoords="offset points", xytext=(7, 5))
-            handles.append((bar, f"{number + 1} {row.name}"))
-        if logarithmic:
-            axes.set_xscale("log")
-            best, front = -np.inf, []
-            for value, y in sorted(zip(x, (estimate.value for estimate in rarity), strict=True)):
-                if y > best:
-                    best = y
-                    front.append((value, y))
-            axes.plot(*zip(*front, strict=True), color="0.6", linewidth=1, zorder=0)
-        axes.set_xlabel(label)
-        axes.set_ylabel("AvgkNN in ImageNet features: rarer →")
-    figure.legend([h for h, _ in handles], [name for _, name in handles], loc="outside right upper", frameon=False)
+        for number, row in enumerate([*known, *anchors]):
+            rarity = mean_estimate(row.columns[f"{space}/avg_knn"], resamples=1)
+            realism = float(row.columns[f"{space}/density"].mean())
+            anchor = row in anchors
+            style = {"fmt": "osD^vP*"[number % 7], "color": "0.4" if anchor else f"C{number % 10}", "markersize": 7}
+            handles.append((over_realism.errorbar(realism, rarity.value, rarity.standard_error, **style), row.name))
+            places = [(over_realism, realism)]
+            if not anchor:
+                cost = costs[row.name]["evaluations"]
+                over_cost.errorbar(cost, rarity.value, rarity.standard_error, **style)
+                places.append((over_cost, cost))
+                if not front or rarity.value > front[-1][1]:
+                    front.append((cost, rarity.value))
+            for where, x in places:
+                where.annotate(str(number + 1), (x, rarity.value), textcoords="offset points", xytext=(6, 4), fontsize=9)
+        over_cost.plot(*zip(*front, strict=True), color="0.6", linewidth=1, zorder=0)
+        over_cost.set_xscale("log")
+        over_cost.set_xticks([20, 30, 50, 100, 200, 400], labels=["20", "30", "50", "100", "200", "400"])
+        over_cost.minorticks_off()
+        over_cost.set_xlabel("network evaluations of an image")
+        over_realism.set_xlabel(f"density ({name}): more real →")
+        for where in (over_cost, over_realism):
+            where.set_ylabel(f"AvgkNN ({name}): rarer →")
+    labels = [f"{number + 1} {name}" for number, (_, name) in enumerate(handles)]
+    figure.legend([handle for handle, _ in handles], labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.savefig(path)
 
 
