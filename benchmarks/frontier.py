@@ -82,9 +82,9 @@ def anchors(num_samples: int, seed: int, known: dict[str, Any]) -> dict[str, Ima
     test = FashionMNIST("test")
     tail = ArrayImages(test.read(rare_test_images(known)[:num_samples]), name="rare test images")
     found: dict[str, Images] = {"real: test images": FashionMNIST("test", limit=num_samples), "real: rare test images": tail}
-    of = "mixed 15 + 10"  # the best unguided samples of a short chain
-    unguided = RUNS / f"{slug(of)}-n{num_samples}-seed{seed}"
-    return found | degraded(RunImages(str(unguided)).images, of)
+    of = "mixed 14 + 7, best of 3"
+    drawn = RUNS / f"{slug(of)}-n{num_samples}-seed{seed}"
+    return found | degraded(RunImages(str(drawn)).images, of)
 
 
 class Timed:
