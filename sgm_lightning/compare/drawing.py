@@ -97,6 +97,7 @@ def plan(base: Setting, setting: Setting, output: Path, networks: Networks) -> P
         manifest = writer.manifest(cli.trainer, module, cli.datamodule)
     assert module.denoiser is not None
     kind = Kind(module.denoiser.image_shape, module.denoiser.num_classes is not None)
+    module.denoiser = None  # the parser holds on to what it made last
     run = RunDir(output / setting.folder)
     return Planned(setting, run, arguments, cli.resolved(), manifest, cli.datamodule.num_samples, kind)
 
