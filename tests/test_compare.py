@@ -71,6 +71,12 @@ def numbers(output):
     return found
 
 
+def subprocess_environment(folder):
+    """As many threads as here: they decide a measure's last digits."""
+    threads = str(torch.get_num_threads())
+    return {**os.environ, "PYTHONPATH": str(ROOT), "SGM_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": threads}
+
+
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
@@ -177,7 +183,7 @@ def test_killed_while_measuring(compared, tmp_path):
     for name in ("ancestral", "self_guided_free"):
         shutil.copytree(compared / "compare" / name, output / name, ignore=shutil.ignore_patterns("measures"))
     line = command(tmp_path, config)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SGM_CACHE": str(tmp_path / "cache")}
+    environment = subprocess_environment(tmp_path)
     # Killed where the second part is about to be kept: nothing can be known of it afterwards.
     code = (
         "import os, signal, sys\n"
@@ -207,10 +213,14 @@ def test_killed_while_measuring(compared, tmp_path):
 def test_two_commands_share_the_work(compared, tmp_path):
     """Nothing is drawn or measured twice, and both leave what one leaves."""
     line = command(tmp_path, comparison(tmp_path))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SGM_CACHE": str(tmp_path / "cache")}
+    environment = subprocess_environment(tmp_path)
     options = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     both = [subprocess.Popen([sys.executable, "-m", "sgm_lightning", *line], **options) for _ in range(2)]
-    told = [process.communicate(timeout=170) for process in both]
+    try:
+        told = [process.communicate(timeout=300) for process in both]
+    finally:
+        for process in both:
+            process.kill()
     assert [process.returncode for process in both] == [0, 0], told
     text = "\n".join(out for out, _ in told)
     rows = ("ancestral", "Self-guided, free", "real", "noisy")
