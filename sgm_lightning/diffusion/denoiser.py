@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from sgm_lightning.diffusion.execution import CompiledCall, Execution
+from sgm_lightning.diffusion.execution import Call, CompiledCall, Execution
 from sgm_lightning.diffusion.process import DiffusionProcess
 from sgm_lightning.errors import SGMError
 
@@ -112,7 +112,7 @@ class Denoiser(nn.Module):
         self.null_class = null_class
         self.channels_last = False
         self._change: Callable[[Tensor, int | Tensor, Condition], Denoised] | None = None
-        self._compiled: CompiledCall | None = None
+        self._compiled: Call | None = None
 
     def execute(self, execution: Execution) -> None:
         """Carry out the network's calls in another way from now on.
@@ -139,6 +139,12 @@ class Denoiser(nn.Module):
         """The same model, whose denoising is what `change` makes of this one's."""
         other = copy.copy(self)
         other._change = partial(change, self)
+        return other
+
+    def answered_by(self, call: Call) -> Denoiser:
+        """The same model, of which `call` answers what the network is asked."""
+        other = copy.copy(self)
+        other._compiled = call
         return other
 
     def class_embedding(self, labels: Tensor) -> Tensor:
@@ -190,7 +196,7 @@ class Denoiser(nn.Module):
         classes = condition.labels if condition.embedding is None else condition.embedding
         kwargs = {} if classes is None else {"class_labels": classes}
         with self._precision(x.device.type):
-            output = (self._compiled or self.network)(x, step, **kwargs)
+            output: Any = (self._compiled or self.network)(x, step, **kwargs)
         sample: Tensor = getattr(output, "sample", output)
         return sample.float()
 
