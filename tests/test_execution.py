@@ -24,6 +24,7 @@ from sgm_lightning import (
 from sgm_lightning.backbones import NewNetwork
 from sgm_lightning.cli import main
 from sgm_lightning.cost import sampling_cost
+from sgm_lightning.guidance import PerComplexity
 from sgm_lightning.modules import SamplingModule
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
@@ -119,6 +120,21 @@ def test_a_backward_that_does_not_compile_is_found_with_its_forward(monkeypatch)
         torch.testing.assert_close(drawn(denoiser, guidance=EXACT), expected, rtol=1e-3, atol=1e-4)
 
 
+def test_a_compiled_backward_may_run_twice(monkeypatch):
+    """As several guidances of one step need, or one that leaves complexity alone."""
+    from torch._dynamo.backends.common import aot_autograd
+
+    backend = aot_autograd(fw_compiler=lambda graph, inputs: graph.forward)
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network, **options: compiled(network, backend=backend, dynamic=False))
+    denoiser, guidance = tiny().denoiser(2), SelfGuidance(0.5, distance=PerComplexity())
+    expected = drawn(denoiser, guidance=guidance)
+    denoiser.execute(Execution(compile=True))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The network runs uncompiled")
+        torch.testing.assert_close(drawn(denoiser, guidance=guidance), expected, rtol=1e-3, atol=1e-4)
+
+
 def test_what_scores_candidates_follows_the_model_to_its_device():
     score = SelfGuidance(distance=FeatureDistance(torch.nn.Linear(2, 2)))
     module = SamplingModule(NewNetwork(TINY), BestOf(2, score=score)).to("meta")
@@ -195,6 +211,7 @@ def test_the_released_order_of_work_draws_the_same():
     [
         (DDPM(), None, (250, 0)),
         (DDPM(), SelfGuidance(interval=5), (300, 50)),
+        (DDPM(), SelfGuidance(interval=5, distance=PerComplexity()), (300, 100)),
         (DDPM(), SelfGuidance(interval=5, gradient="jacobian_free"), (300, 0)),
         (DDPM(), SelfGuidance(interval=5, gradient="finite_difference"), (350, 0)),
         (BestOf(4, [(0.5, 1)]), None, (4 * 124 + 4 + 126, 0)),

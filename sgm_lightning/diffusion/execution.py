@@ -49,8 +49,9 @@ class CompiledCall:
             self.graphs = {True: self._compiled(on_gpu, False), False: self._compiled(on_gpu, not on_gpu)}
         try:
             # The compiler's own remarks on the network's code are for its authors; its backward is compiled with the
-            # forward, so that it, too, fails here or not at all.
-            with warnings.catch_warnings(), functorch_config.patch(force_non_lazy_backward_lowering=True):
+            # forward, so that it, too, fails here or not at all, and may run twice, as several guidances of a step need.
+            settings = {"force_non_lazy_backward_lowering": True, "donated_buffer": False}
+            with warnings.catch_warnings(), functorch_config.patch(settings):
                 warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
                 return self.graphs[torch.is_grad_enabled()](*args, **kwargs)
         except torch.OutOfMemoryError:
