@@ -46,12 +46,14 @@ class CompiledCall:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.graphs is None:
             on_gpu = next(self.network.parameters()).device.type == "cuda"
+            # The backward must not use up what it is given: several guidances of a step run it each. torch asks when it
+            # compiles and again when it runs, so that a setting for the calls alone would not do.
+            functorch_config.donated_buffer = False
             self.graphs = {True: self._compiled(on_gpu, False), False: self._compiled(on_gpu, not on_gpu)}
         try:
             # The compiler's own remarks on the network's code are for its authors; its backward is compiled with the
-            # forward, so that it, too, fails here or not at all, and may run twice, as several guidances of a step need.
-            settings = {"force_non_lazy_backward_lowering": True, "donated_buffer": False}
-            with warnings.catch_warnings(), functorch_config.patch(settings):
+            # forward, so that it, too, fails here or not at all.
+            with warnings.catch_warnings(), functorch_config.patch(force_non_lazy_backward_lowering=True):
                 warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
                 return self.graphs[torch.is_grad_enabled()](*args, **kwargs)
         except torch.OutOfMemoryError:

@@ -163,11 +163,11 @@ class SelfGuidance(Guidance):
         count, process = len(draws), denoiser.process
         steps = [self.perturb_index(process, index, j) for j in range(count)]
         if self.batch_draws:
-            repeated = condition.select(list(range(len(x0_hat))) * count)
-            s: int | Tensor = steps[0]
-            if len(set(steps)) > 1:
-                s = torch.tensor(steps, device=x0_hat.device).repeat_interleave(len(x0_hat))
-            apart = self._distance(denoiser, x0_hat.repeat(count, 1, 1, 1), s, index, torch.cat(list(draws)), repeated)
+            rows, s = condition.repeat(count), steps[0]
+            # Filled on the device: a list would have to be copied there, and the host would wait.
+            each = [torch.full((len(x0_hat),), s, device=x0_hat.device) for s in steps]
+            at: int | Tensor = s if len(set(steps)) == 1 else torch.cat(each)
+            apart = self._distance(denoiser, x0_hat.repeat(count, 1, 1, 1), at, index, torch.cat(list(draws)), rows)
             distances = list(apart.view(count, -1))
         else:
             distances = [
