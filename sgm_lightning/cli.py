@@ -34,6 +34,7 @@ from sgm_lightning.convert import convert
 from sgm_lightning.data import EvaluatedImages, SampleIndices, TrainingData
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.command import save_features
+from sgm_lightning.fingerprint import sample_settings
 from sgm_lightning.modules import ClassifierTraining, EvaluationModule, SamplingModule, TrainingModule
 from sgm_lightning.modules.estimate import estimate
 from sgm_lightning.scoring.command import score
@@ -82,15 +83,7 @@ class SamplingCLI(LightningCLI):
         """Tell the writer the settings that determine a sample, and the whole configuration."""
         config = self.config[self.subcommand]
         _refuse_slurm_checkpoints(config["run_dir"])
-        plain = _plain(config)
-        # Weights and inputs count by their bytes, not by where they are; N, seed and chunk size have keys of their own.
-        settings = {
-            **{key: value for key, value in plain["model"].items() if key != "threads"},
-            "backbone": _without(plain["model"]["backbone"], {"path", "url", "revision"}),
-            "guidance": _without_classifier_paths(plain["model"]["guidance"]),
-            "data": _without(plain["data"], {"num_samples", "chunk_size", "seed", "base"}),
-            "precision": plain["trainer"]["precision"] or "32-true",
-        }
+        settings = sample_settings(config)
         for callback in self.trainer.callbacks:
             if isinstance(callback, RunWriter):
                 callback.config = settings
@@ -155,33 +148,6 @@ class EvaluationCLI(LightningCLI):
         parser.link_arguments("output", "writer.output")
 
 
-def _without(value: Any, keys: set[str]) -> Any:
-    if isinstance(value, dict):
-        return {k: _without(v, keys) for k, v in value.items() if k not in keys}
-    return value
-
-
-def _without_classifier_paths(value: Any) -> Any:
-    """Guidance whose classifiers count by the bytes that the writer takes of them."""
-    if isinstance(value, list):
-        return [_without_classifier_paths(v) for v in value]
-    if isinstance(value, dict):
-        names = ("classifier", "discriminator")
-        return {k: _without(v, {"path", "url"}) if k in names else _without_classifier_paths(v) for k, v in value.items()}
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """Namespaces and odd types as what JSON holds."""
-    if hasattr(value, "as_dict"):
-        value = value.as_dict()
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
 def main(args: list[str] | None = None) -> int:
     """Run a command.
 
@@ -207,10 +173,10 @@ def main(args: list[str] | None = None) -> int:
             print(f"interrupted ({stop}): what is finished is safe; the same command resumes.", file=sys.stderr)
         return EXIT_RESUMABLE
     except Exception as error:
-        told = _told(error)
-        if told is None:
+        sentence = told(error)
+        if sentence is None:
             raise
-        print(f"error: {told}", file=sys.stderr)
+        print(f"error: {sentence}", file=sys.stderr)
         return 1
     return 0
 
@@ -349,7 +315,7 @@ def _short_thread_errors() -> Iterator[None]:
         threading.excepthook = before
 
 
-def _told(error: BaseException | None) -> SGMError | None:
+def told(error: BaseException | None) -> SGMError | None:
     """The sentence for the user inside an error; jsonargparse wraps what a constructor raises."""
     disk: OSError | None = None
     while error is not None and not isinstance(error, SGMError):

@@ -101,5 +101,7 @@ def sampling_cost(backbone: Backbone, spacing: str | int | None, sampler: Sampli
 def _condition(backbone: Backbone) -> Condition:
     channels, height, width = backbone.image_shape
     labels = None if backbone.num_classes is None else torch.zeros(1, dtype=torch.long)
-    low_res = torch.zeros(1, channels, height // 2, width // 2) if backbone.upsampler else None
+    side = backbone.low_res_size
+    low_size = (height // 2, width // 2) if side is None else (side, side)
+    low_res = torch.zeros(1, channels, *low_size) if backbone.upsampler else None
     return Condition(labels, low_res)

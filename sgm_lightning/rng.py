@@ -81,7 +81,7 @@ class NormalStream:
         return stream
 
     def __call__(self) -> Tensor:
-        noise = torch.empty((len(self.generators), *self.shape), dtype=torch.float32, pin_memory=self.device.type == "cuda")
+        noise = _host_tensor((len(self.generators), *self.shape), self.device)
         for row, rng in zip(noise.numpy(), self.generators, strict=True):
             rng.standard_normal(out=row, dtype=np.float32)
         return noise.to(self.device, non_blocking=True)
@@ -162,7 +162,15 @@ class SampleNoise:
         return [generator(self.seed, i, stream, candidate, *key) for i, candidate in rows]
 
     def _tensor(self, values: list[Any]) -> Tensor:
-        return torch.from_numpy(np.asarray(values, dtype=np.float32)).to(self.device, non_blocking=True)
+        found = np.asarray(values, dtype=np.float32)
+        noise = _host_tensor(found.shape, self.device)
+        noise.numpy()[...] = found
+        return noise.to(self.device, non_blocking=True)
+
+
+def _host_tensor(shape: Sequence[int], device: torch.device) -> Tensor:
+    """float32 on the CPU, to be filled; pinned for a GPU, as copies from other memory make the host wait."""
+    return torch.empty(tuple(shape), dtype=torch.float32, pin_memory=device.type == "cuda")
 
 
 _STREAMS = ("_start", "_step", "_draw", "_choose")

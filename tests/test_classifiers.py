@@ -22,10 +22,11 @@ from sgm_lightning.classifiers import (
     TrainedClassifier,
     save_classifier,
 )
+from sgm_lightning.features import NoisyClassifierFeatures
+from sgm_lightning.features.class_means import class_means, save_class_means
 from sgm_lightning.guidance import ClassifierGuidance, LowDensityGuidance, Window
 from sgm_lightning.images.base import ArrayImages
 from sgm_lightning.rng import SampleNoise
-from sgm_lightning.scoring.means import feature_means, save_feature_means
 
 CASES = {path.stem: json.loads(path.read_text()) for path in sorted(GOLDENS.glob("*.json"))}
 CASES = {name: case for name, case in CASES.items() if isinstance(case, dict) and case.get("kind") == "classifier"}
@@ -277,9 +278,10 @@ def test_low_density_sampling_leaves_the_class_mean(tmp_path):
     denoiser = mixture(20)
     images = torch.cat([torch.full((4, 1, 4, 4), 76), torch.full((4, 1, 4, 4), 178)]).to(torch.uint8)
     labelled = ArrayImages(images, torch.arange(8) // 4)
-    means = feature_means(exact(denoiser), labelled)
+    extractor = NoisyClassifierFeatures(exact(denoiser))
+    means = class_means(extractor, labelled, batch_size=3)
     torch.testing.assert_close(means[1], torch.full((16,), 178 / 127.5 - 1))
-    save_feature_means(exact(denoiser), labelled, tmp_path / "means.safetensors")
+    save_class_means(tmp_path / "means.safetensors", labelled, extractor)
 
     def cosine(alpha):
         guidance = LowDensityGuidance(exact(denoiser), str(tmp_path / "means.safetensors"), alpha, label=1)
@@ -295,7 +297,9 @@ def test_low_density_sampling_leaves_the_class_mean(tmp_path):
         ({"beta": 1.0}, "discriminator"),
         ({"tau": 0.0}, "tau"),
         ({"label": 3}, r"\[0, 3\)"),
-        ({"means": torch.zeros(3)}, "means"),
+        ({"means": torch.zeros(3)}, r"got \(3,\)"),
+        ({"means": torch.ones(3, 15)}, "16 features, got 15"),
+        ({"means": "nowhere.safetensors"}, "class_means"),
     ],
 )
 def test_what_low_density_guidance_refuses(arguments, word):

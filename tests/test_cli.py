@@ -15,6 +15,7 @@ import yaml
 from conftest import FASHION, GOLDENS, changed, golden_flags
 
 from sgm_lightning import ADMCheckpoint, ADMFlags, Backbone, DiffusersCheckpoint, SGMError, save_diffusers
+from sgm_lightning.backbones import NewNetwork
 from sgm_lightning.backbones.adm_flags import unet_from_flags
 from sgm_lightning.cli import SamplingCLI, main
 from sgm_lightning.diffusion import make_betas
@@ -145,6 +146,49 @@ def test_cascade(tmp_path, golden_backbone):
     assert predict(tmp_path, "negative", config) == 1
 
 
+def test_cascade_of_a_run(tmp_path, golden_backbone):
+    """A run's own images and labels are enlarged, and an interrupted run goes on to the same bytes."""
+    flags = ADMFlags(image_size=8, num_channels=32, channel_mult="1", num_res_blocks=1, attention_resolutions="",
+                     class_cond=True, num_classes=10, noise_schedule="cosine")  # fmt: skip
+    save_diffusers(NewNetwork(flags).load(), tmp_path / "base_model")
+    save_diffusers(golden_backbone("adm_upsampler", DIFFUSION), tmp_path / "model")
+    base = settings(model__backbone__init_args__path=str(tmp_path / "base_model"), model__guidance=None)
+    assert predict(tmp_path, "base", base) == 0
+    config = settings(model__backbone__init_args__path=str(tmp_path / "model"), model__guidance=None)
+    config["data"] = {"class_path": "LowResolution", "init_args": {"base": str(tmp_path / "base"), "chunk_size": 2}}
+    assert predict(tmp_path, "run", config) == 0
+    first = images(tmp_path)
+    assert first.shape == (5, 16, 16, 3)
+    labels = [np.load(tmp_path / name / "samples.npz")["arr_1"].tolist() for name in ("base", "run")]
+    assert labels[0] == labels[1] and len(set(labels[0])) > 1
+    (tmp_path / "run/chunks/chunk-000001.npz").unlink()
+    (tmp_path / "run/samples.npz").unlink()
+    assert predict(tmp_path, "run", config) == 0
+    assert np.array_equal(images(tmp_path), first)
+
+
+@pytest.mark.parametrize(("shape", "word"), [((4, 4, 3), "got 4 × 4 with 3"), ((8, 8, 1), "8 × 8 with 3 channel")])
+def test_low_resolution_images_must_fit_the_upsampler(tmp_path, capsys, golden_backbone, shape, word):
+    save_diffusers(golden_backbone("adm_upsampler", DIFFUSION), tmp_path / "model")
+    np.savez(tmp_path / "low.npz", np.zeros((3, *shape), np.uint8), np.array([1, 2, 3]))
+    config = settings(model__backbone__init_args__path=str(tmp_path / "model"), model__guidance=None)
+    config["data"] = {"class_path": "LowResolution", "init_args": {"base": str(tmp_path / "low.npz"), "chunk_size": 2}}
+    assert predict(tmp_path, "run", config) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and word in error and "data.base" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_particles_need_a_chunk_of_three(tmp_path, capsys):
+    for guidance in (
+        (particles := {"class_path": "ParticleGuidance"}),
+        {"class_path": "Window", "init_args": {"guidance": particles}},
+    ):
+        assert predict(tmp_path, "run", settings(model__guidance=guidance)) == 1
+        assert "needs at least 3, got 2; raise `data.chunk_size`." in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+
+
 def test_a_run_of_before_an_option_existed_goes_on(tmp_path):
     assert predict(tmp_path) == 0
     file = tmp_path / "run/manifest.json"
@@ -184,9 +228,13 @@ def test_other_samplers_resume_and_keep_their_seeds(tmp_path, sampler):
 
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_parses(config):
-    commands = {"train": "fit", "finetune": "fit", **{name: name for name in ("compare", "convert", "score", "test")}}
+    commands = {
+        "train": "fit",
+        "finetune": "fit",
+        **{name: name for name in ("compare", "convert", "features", "score", "test")},
+    }
     command = commands.get(config.stem.partition("_")[0], "predict")
-    output = ["--output", "x"] if command in ("convert", "score") else []
+    output = ["--output", "x"] if command in ("convert", "features", "score") else []
     with pytest.raises(SystemExit) as end:
         main([command, "--config", str(config), *output, "--print_config"])
     assert end.value.code == 0
@@ -212,7 +260,7 @@ def test_presets_and_methods_go_over_a_config(tmp_path, name):
     base = ROOT / f"configs/{BASES.get(name, 'fashion_mnist')}.yaml"
     command = ["predict", "--config", str(base), "--config", str(ADDED[name])]
     command += ["--trainer.callbacks", "null", "--model.baseline", "false", "--model.execution.compile", "false"]
-    command += ["--model.spacing", "5", "--data.num_samples", "2", "--data.chunk_size", "2", "--model.score_draws", "1"]
+    command += ["--model.spacing", "5", "--data.num_samples", "2", "--data.chunk_size", "3", "--model.score_draws", "1"]
     assert main([*command, "--run_dir", str(tmp_path / "run")]) == 0
     assert images(tmp_path).shape == (2, 28, 28, 1)
 

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,6 +69,12 @@ def numbers(output):
     found = json.loads((output / "table.json").read_text())
     del found["config"]  # of the reference: names its folder
     return found
+
+
+def subprocess_environment(folder):
+    """As many threads as here: they decide a measure's last digits."""
+    threads = str(torch.get_num_threads())
+    return {**os.environ, "PYTHONPATH": str(ROOT), "SGM_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": threads}
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +174,63 @@ def test_killed_in_the_middle(compared, tmp_path):
     for name in ("ancestral", "self_guided_free"):
         drawn = (tmp_path / "compare" / name / "samples.npz").read_bytes()
         assert drawn == (compared / "compare" / name / "samples.npz").read_bytes()
+    close(numbers(tmp_path / "compare"), numbers(compared / "compare"))
+
+
+def test_killed_while_measuring(compared, tmp_path):
+    """What is drawn and measured stays; the rest is measured as if nothing had been."""
+    config, output = comparison(tmp_path), tmp_path / "compare"
+    for name in ("ancestral", "self_guided_free"):
+        shutil.copytree(compared / "compare" / name, output / name, ignore=shutil.ignore_patterns("measures"))
+    line = command(tmp_path, config)
+    environment = subprocess_environment(tmp_path)
+    # Killed where the second part is about to be kept: nothing can be known of it afterwards.
+    code = (
+        "import os, signal, sys\n"
+        "from sgm_lightning.run.sidecar import Sidecars\n"
+        "real, count = Sidecars.write, []\n"
+        "def write(self, number, rows):\n"
+        "    count.append(number)\n"
+        "    if len(count) == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    real(self, number, rows)\n"
+        "Sidecars.write = write\n"
+        "from sgm_lightning.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, *line], env=environment, capture_output=True, timeout=150)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert list((output / "claims").iterdir())  # it died at work
+    first = output / "ancestral/measures/chunk-000000.npz"
+    assert [*output.rglob("measures/*.npz")] == [first] and not (output / "table.json").exists()
+    kept = {**times(output / "ancestral"), **times(output / "self_guided_free")}
+    assert main(line) == 0
+    for path, modified in kept.items():
+        assert path.stat().st_mtime_ns == modified, path
+    assert not list((output / "claims").iterdir())
+    close(numbers(output), numbers(compared / "compare"))
+
+
+def test_two_commands_share_the_work(compared, tmp_path):
+    """Nothing is drawn or measured twice, and both leave what one leaves."""
+    line = command(tmp_path, comparison(tmp_path))
+    environment = subprocess_environment(tmp_path)
+    options = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([sys.executable, "-m", "sgm_lightning", *line], **options) for _ in range(2)]
+    try:
+        told = [process.communicate(timeout=300) for process in both]
+    finally:
+        for process in both:
+            process.kill()
+    assert [process.returncode for process in both] == [0, 0], told
+    text = "\n".join(out for out, _ in told)
+    rows = ("ancestral", "Self-guided, free", "real", "noisy")
+    assert [text.count(f"Measuring {name}, images 0 ") for name in rows] == [1, 1, 1, 1]
+    drawn = sum(int(number) for number in re.findall(r"This process drew (\d+) of 2 chunks", text))
+    assert drawn == 4  # two chunks of two settings
+    assert not list((tmp_path / "compare/claims").iterdir())
+    for name in ("ancestral", "self_guided_free"):
+        ours, theirs = (folder / "compare" / name / "samples.npz" for folder in (tmp_path, compared))
+        assert ours.read_bytes() == theirs.read_bytes()
     close(numbers(tmp_path / "compare"), numbers(compared / "compare"))
 
 

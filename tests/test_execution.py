@@ -1,29 +1,42 @@
 """Other ways to carry out the network's calls give the same samples; no step waits for the device; memory; estimates."""
 
+import copy
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from sgm_lightning import (
+    CADS,
     DDIM,
     DDPM,
     ADMFlags,
     BestOf,
+    BoostAndSkip,
+    ClassifierFreeGuidance,
     Condition,
     DiffusersCheckpoint,
     DPMSolverPlusPlus,
+    ELBOGuidance,
     Execution,
     FeatureDistance,
+    ParticleGuidance,
     SampleNoise,
     SelfGuidance,
     SGMError,
+    TemporalScoreRescaling,
+    Together,
+    Window,
 )
 from sgm_lightning.backbones import NewNetwork
+from sgm_lightning.classifiers import ClassifierFlags, NewClassifier
 from sgm_lightning.cli import main
 from sgm_lightning.cost import sampling_cost
+from sgm_lightning.guidance import ClassifierGuidance, LowDensityGuidance, PerComplexity
 from sgm_lightning.modules import SamplingModule
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
@@ -119,6 +132,21 @@ def test_a_backward_that_does_not_compile_is_found_with_its_forward(monkeypatch)
         torch.testing.assert_close(drawn(denoiser, guidance=EXACT), expected, rtol=1e-3, atol=1e-4)
 
 
+def test_a_compiled_backward_may_run_twice(monkeypatch):
+    """As several guidances of one step need, or one that leaves complexity alone."""
+    from torch._dynamo.backends.common import aot_autograd
+
+    backend = aot_autograd(fw_compiler=lambda graph, inputs: graph.forward)
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network, **options: compiled(network, backend=backend, dynamic=False))
+    denoiser, guidance = tiny().denoiser(2), SelfGuidance(0.5, distance=PerComplexity())
+    expected = drawn(denoiser, guidance=guidance)
+    denoiser.execute(Execution(compile=True))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The network runs uncompiled")
+        torch.testing.assert_close(drawn(denoiser, guidance=guidance), expected, rtol=1e-3, atol=1e-4)
+
+
 def test_what_scores_candidates_follows_the_model_to_its_device():
     score = SelfGuidance(distance=FeatureDistance(torch.nn.Linear(2, 2)))
     module = SamplingModule(NewNetwork(TINY), BestOf(2, score=score)).to("meta")
@@ -130,6 +158,22 @@ def test_what_trains_is_not_executed_otherwise():
         tiny().denoiser(3, frozen=False).execute(Execution(compile=True))
 
 
+class Waits(TorchFunctionMode):
+    """Refuses what makes the host wait although tensors without data allow it: copies to the device of Python's numbers."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in ("tensor", "as_tensor") and torch.device(kwargs.get("device") or "cpu").type == "meta":
+            raise AssertionError(f"{name} copies {args[0]} to the device")
+        if name in ("__getitem__", "__setitem__") and args[0].device.type == "meta":
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            assert not any(isinstance(i, list) or getattr(i, "device", None) == torch.device("cpu") for i in index), index
+        if name in ("to", "copy_") and args[0].device.type == "cpu" and "meta" in map(str, [*args[1:], *kwargs.values()]):
+            assert kwargs.get("non_blocking"), "a copy that waits"
+        return func(*args, **kwargs)
+
+
 GUIDANCES = [
     None,
     SelfGuidance(0.5),
@@ -138,7 +182,34 @@ GUIDANCES = [
     SelfGuidance(0.5, gradient="finite_difference"),
     SelfGuidance(0.5, detach="alternating"),
 ]
-SAMPLERS = [DDIM(), DDIM(eta=1.0), DPMSolverPlusPlus(), DPMSolverPlusPlus(True)]
+CLASSIFIER = ClassifierFlags(8, 32, 1, "", False, False, "adaptive", 3, 5, "1,1", 32)
+CHAIN = ("linear", 1000)
+SAMPLERS = [
+    DDIM(),
+    DDIM(eta=1.0),
+    DPMSolverPlusPlus(),
+    DPMSolverPlusPlus(True),
+    BoostAndSkip(2.0, 1),
+    TemporalScoreRescaling(0.9, 0.3),
+    ClassifierFreeGuidance(),
+    CADS(sampler=ClassifierFreeGuidance(sampler=DDIM())),
+]
+
+
+def classifier(num_classes=5):
+    found = NewClassifier(replace(CLASSIFIER, out_channels=num_classes)).load()
+    found.chain = CHAIN
+    return found
+
+
+GUIDANCES += [
+    SelfGuidance(0.5, distance=PerComplexity()),
+    ELBOGuidance(0.5, num_draws=2, batch_draws=True),
+    ClassifierGuidance(classifier(), "condition"),
+    LowDensityGuidance(classifier(), torch.ones(5, 32), 0.5, classifier(2), 0.5),
+    ParticleGuidance(),
+    Together([SelfGuidance(0.5, interval=2), Window(ParticleGuidance(), stop_ratio=0.5)]),
+]
 
 
 @pytest.mark.parametrize(
@@ -147,13 +218,39 @@ SAMPLERS = [DDIM(), DDIM(eta=1.0), DPMSolverPlusPlus(), DPMSolverPlusPlus(True)]
 def test_no_step_waits_for_the_device(sampler, guidance):
     """On tensors without data every step can be taken: nothing in it depends on a value."""
     denoiser = tiny().denoiser(4).to("meta")
+    denoiser.null_class = 4
+    guidance = None if guidance is None else copy.deepcopy(guidance).to("meta")
     noise = SampleNoise(0, range(3), denoiser.image_shape, "meta")
-    state = sampler.begin(denoiser, noise, guidance, Condition(LABELS.labels.to("meta")))
-    for index in sampler.indices(4):
-        sampler.move(denoiser, state, index, guidance)
+    condition = Condition(LABELS.labels.to("meta"))
+    with Waits():
+        state = sampler.begin(denoiser, noise, guidance, condition)
+        for index in sampler.indices(4):
+            sampler.move(denoiser, state, index, guidance)
     assert state.x.shape == (3, 3, 8, 8)
     with pytest.raises((RuntimeError, NotImplementedError)):  # the one read, and what this test would not overlook
         sampler.finish(denoiser, state)
+
+
+@pytest.mark.parametrize(
+    "wait", [lambda x: x[[0, 1]], lambda x: torch.tensor([1], device="meta"), lambda x: LABELS.labels.to("meta")]
+)
+def test_what_would_wait_is_found(wait):
+    with Waits(), pytest.raises(AssertionError):
+        wait(torch.empty(3, device="meta"))
+
+
+def test_the_graph_is_built_where_it_is_differentiated_alone():
+    """Guidances that act together, or in a window: only at the steps of the one that needs the network's gradient."""
+    denoiser = tiny().denoiser(6)
+    with_graph = []
+    denoiser.network.register_forward_pre_hook(lambda *_: with_graph.append(torch.is_grad_enabled()))
+    exact, other = SelfGuidance(0.5, gradient="exact", start_ratio=0.1), ParticleGuidance()
+    both = Together([other, Window(exact, interval=3)])
+    drawn(denoiser, guidance=both)
+    # Indices 5 … 0; at 3 alone self-guidance acts, with one forward of its own that needs no graph.
+    assert with_graph == [False, False, True, False, False, False, False]
+    assert [both.needs_grad_at(i, 6) for i in range(6)] == [False, False, False, True, False, False]
+    assert all(both.active(i, 6) for i in range(6))
 
 
 def test_attention_is_torchs_own():
@@ -195,6 +292,7 @@ def test_the_released_order_of_work_draws_the_same():
     [
         (DDPM(), None, (250, 0)),
         (DDPM(), SelfGuidance(interval=5), (300, 50)),
+        (DDPM(), SelfGuidance(interval=5, distance=PerComplexity()), (300, 100)),
         (DDPM(), SelfGuidance(interval=5, gradient="jacobian_free"), (300, 0)),
         (DDPM(), SelfGuidance(interval=5, gradient="finite_difference"), (350, 0)),
         (BestOf(4, [(0.5, 1)]), None, (4 * 124 + 4 + 126, 0)),

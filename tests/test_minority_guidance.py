@@ -64,22 +64,35 @@ def scored(scored_once, tmp_path):
 # Scores
 
 
-def test_the_score_is_its_definition():
-    """Mean over draws of ‖x_0 − clip(x0_hat(√ᾱ x_0 + √(1 − ᾱ) noise))‖, the network's call and all written out."""
+class Third(torch.nn.Module):
+    """Takes a third of x_t for noise."""
+
+    def forward(self, x_t, step, class_labels=None):
+        return x_t / 3
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_the_score_is_its_definition(clip):
+    """Mean over draws of ‖x_0 − clip(x0_hat(√ᾱ x_0 + √(1 − ᾱ) noise))‖, the network's call and all written out.
+
+    By a network whose x0_hat leaves [−1, 1] where the noise is large.
+    """
     denoiser, index = mixture(20), 12
+    denoiser.network = Third()
     x_0, draws = torch.rand(3, 1, 4, 4) * 2 - 1, torch.randn(5, 3, 1, 4, 4)
     left = iter(draws)
-    found = reconstruction_distance(x_0, denoiser, Lp(), index, lambda: next(left), 5, clip=True)
+    found = reconstruction_distance(x_0, denoiser, Lp(), index, lambda: next(left), 5, clip=clip)
     alpha = denoiser.process.alphas_cumprod[index]
     step = denoiser.process.train_steps[index].expand(3)
-    expected = torch.zeros(3)
+    expected, beyond = torch.zeros(3), 0.0
     for noise in draws:
         x_s = alpha.sqrt() * x_0 + (1 - alpha).sqrt() * noise
         x0_hat = (x_s - (1 - alpha).sqrt() * denoiser.network(x_s, step)) / alpha.sqrt()
-        expected += (x_0 - x0_hat.clamp(-1, 1)).square().sum((1, 2, 3)).sqrt() / 5
+        beyond = max(beyond, float(x0_hat.abs().max()))
+        x0_hat = torch.where(x0_hat.abs() > 1, x0_hat.sign(), x0_hat) if clip else x0_hat
+        expected += (x_0 - x0_hat).square().sum((1, 2, 3)).sqrt() / 5
+    assert beyond > 1.5
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    left = iter(draws)
-    assert not torch.equal(reconstruction_distance(x_0 * 3, denoiser, Lp(), index, lambda: next(left), 5), found)
 
 
 def test_the_command_scores_every_image_with_its_own_noise(scored):
@@ -128,6 +141,26 @@ def test_broken_pictures_have_no_level(tmp_path):
     levels = MinorityLevels(FolderSource(str(tmp_path / "images")), str(tmp_path / "levels.safetensors"))
     assert len(levels) == 5 and levels.labels.tolist() == found.levels[[0, 1, 3, 4, 5]].tolist()
     assert np.array_equal(levels.picture(2), levels.source.picture(3))
+
+
+def test_broken_pictures_are_counted_over_all_parts_and_calls(tmp_path, capsys):
+    """The same command again, or another process, is no way around the limit."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for i in range(6):
+        Image.fromarray(rng.integers(0, 256, (28, 28), dtype=np.uint8)).save(tmp_path / f"images/{i}.png")
+    for i in (0, 3):
+        (tmp_path / f"images/{i}.png").write_bytes(b"no picture")
+    options = {"source": {"class_path": "FolderSource", "init_args": {"root": str(tmp_path / "images")}}, "part_size": 2}
+    for _ in range(2):
+        assert score(tmp_path, **options, max_broken=1) == 1
+        error = capsys.readouterr().err
+        assert "got 2" in error and "raise `max_broken`" in error
+        assert (tmp_path / "levels.safetensors.parts/chunks/chunk-000000.npz").is_file()
+    assert score(tmp_path, **options, max_broken=2) == 0
+    (tmp_path / "levels.safetensors").unlink()
+    assert score(tmp_path, **options, max_broken=1) == 1  # all parts are there; the limit holds
+    assert not (tmp_path / "levels.safetensors").exists()
 
 
 def test_levels_are_the_released_ones():

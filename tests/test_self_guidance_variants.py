@@ -1,4 +1,4 @@
-"""Self-guidance beyond the released form: the bound as score, antithetic draws, distances per complexity."""
+"""Self-guidance beyond the released form: the bound as score, antithetic draws, directions that leave complexity alone."""
 
 import math
 
@@ -9,6 +9,7 @@ from test_metrics import mixture
 
 from sgm_lightning import DDPM, Condition, Lp, SelfGuidance, SGMError
 from sgm_lightning.guidance import ELBOGuidance, PerComplexity, SquaredError
+from sgm_lightning.guidance.self_guidance import across
 from sgm_lightning.rng import SampleNoise
 
 
@@ -37,12 +38,16 @@ def test_the_bound_is_the_integral_over_log_snr(antithetic):
     torch.testing.assert_close(found.double(), expected, rtol=0.03, atol=0)
 
 
-def test_levels_cover_the_range_evenly_and_pairs_share_theirs():
+@pytest.mark.parametrize("interval", [1, 5, 13])
+def test_levels_cover_the_range_evenly_and_pairs_share_theirs(interval):
+    """Over the steps that are guided, 20 of them: 13 golden ratios are nearly a whole number, 8.03."""
     process = gaussian(spacing=1000).process
-    guidance = ELBOGuidance(-4.0, 2.0, num_draws=2)
-    levels = sorted(process.log_snr_list[guidance.perturb_index(process, i, j)] for i in range(100) for j in range(2))
-    quartiles = [levels[50 * k] for k in range(4)]
-    assert quartiles == pytest.approx([-4.0, -2.5, -1.0, 0.5], abs=0.15)
+    guidance = ELBOGuidance(-4.0, 2.0, num_draws=2, interval=interval)
+    guided = [i for i in range(20 * interval) if guidance.active(i, 1000)]
+    levels = sorted(process.log_snr_list[guidance.perturb_index(process, i, j)] for i in guided for j in range(2))
+    assert len(levels) == 40
+    even = [-4.0 + 6.0 * (k + 0.5) / 40 for k in range(40)]
+    assert levels == pytest.approx(even, abs=0.25)
     paired = ELBOGuidance(-4.0, 2.0, num_draws=2, antithetic=True)
     assert all(paired.perturb_index(process, i, 0) == paired.perturb_index(process, i, 1) for i in range(20))
 
@@ -71,7 +76,8 @@ def test_antithetic_draws_cancel_what_is_odd_in_the_noise():
 
 
 @pytest.mark.parametrize("complexity", ["contrast", "detail"])
-def test_per_complexity_does_not_see_contrast(complexity):
+def test_the_score_per_complexity_is_the_same_for_more_contrast(complexity):
+    """Of image and reconstruction alike; what a guidance sees is the next test's."""
     rng = torch.Generator().manual_seed(0)
     a, b = (torch.rand(4, *SHAPE, generator=rng) - 0.5 for _ in range(2))
     distance = PerComplexity(Lp(2.0), complexity, floor=1e-4)
@@ -80,6 +86,56 @@ def test_per_complexity_does_not_see_contrast(complexity):
     flat = torch.zeros(1, *SHAPE, requires_grad=True)
     distance(flat, b[:1]).sum().backward()
     assert torch.isfinite(flat.grad).all()
+
+
+def contrast(x):
+    return x.flatten(1).std(1, correction=0)
+
+
+def detail(x):
+    return (x.diff(dim=2).square().mean((1, 2, 3)) + x.diff(dim=3).square().mean((1, 2, 3))).sqrt()
+
+
+@pytest.mark.parametrize("detach", ["reconstruction", "reference"])
+@pytest.mark.parametrize(("name", "complexity"), [("contrast", contrast), ("detail", detail)])
+def test_guided_per_complexity_a_step_leaves_the_complexity_of_x0_hat(name, complexity, detach):
+    """By finite differences through the denoiser, as self-guidance uses it; the distance alone drifts."""
+    denoiser, index = mixture(20), 6
+    x_t = SampleNoise(2, range(6), SHAPE).start().requires_grad_()
+
+    def growth(distance):
+        guidance = SelfGuidance(1.0, distance=distance, detach=detach)
+        g = guidance(denoiser, x_t, denoiser(x_t, index), index, SampleNoise(0, range(6), SHAPE), Condition())
+        assert float(g.flatten(1).norm(dim=1).min()) > 0.1
+        with torch.no_grad():
+            up, down = (complexity(denoiser(x_t + sign * 0.01 * g, index).x0_hat) for sign in (1, -1))
+        return ((up - down) / 0.02).abs()
+
+    assert float(growth(PerComplexity(Lp(2.0), name)).max()) < 2e-4
+    assert float(growth(Lp(2.0)).median()) > 5e-3
+
+
+def test_in_the_cheaper_gradients_the_complexity_stays_to_their_order():
+    """Jacobian-free in the space of x0_hat; by finite differences as J v and J ∇c are taken there."""
+    denoiser, index = mixture(20), 6
+    x_t = SampleNoise(2, range(6), SHAPE).start().requires_grad_()
+
+    def direction(gradient):
+        guidance = SelfGuidance(1.0, distance=PerComplexity(), gradient=gradient, normalize=False)
+        return guidance(denoiser, x_t, denoiser(x_t, index), index, SampleNoise(0, range(6), SHAPE), Condition())
+
+    x0_hat = denoiser(x_t, index).x0_hat.detach()
+    normal = x0_hat - x0_hat.mean((1, 2, 3), keepdim=True)
+    cosine = torch.cosine_similarity(direction("jacobian_free").flatten(1), normal.flatten(1))
+    assert float(cosine.abs().max()) < 1e-5
+    # An optimal denoiser has a symmetric Jacobian: here finite differences are exact up to their step.
+    found, expected = (direction(name).flatten(1) for name in ("finite_difference", "exact"))
+    assert float(torch.cosine_similarity(found, expected).min()) > 0.99
+
+
+def test_an_image_without_complexity_is_guided_by_the_distance_alone():
+    g, flat = torch.randn(2, *SHAPE), torch.zeros(2, *SHAPE)
+    assert torch.equal(across(g, flat), g)
 
 
 def test_detail_is_the_mean_square_between_neighbours():

@@ -160,4 +160,6 @@ def unet_from_flags(flags: ADMFlags) -> UNet2DModel:
         extras["time_width"] = flags.num_channels
     if flags.rescale_timesteps and flags.diffusion_steps != 1000:
         extras["timestep_scale"] = 1000.0 / flags.diffusion_steps
+    if flags.upsampler and flags.small_size is not None:
+        extras["low_res_size"] = flags.small_size
     return ADMUNet2DModel(**extras, **config) if extras else UNet2DModel(**config)

@@ -43,6 +43,12 @@ class Backbone:
         return self.network.config.in_channels == 2 * self.image_shape[0]
 
     @property
+    def low_res_size(self) -> int | None:
+        """Side of the images that an upsampler enlarges; None where the checkpoint does not say."""
+        size: int | None = self.network.config.get("low_res_size")
+        return size
+
+    @property
     def null_class(self) -> int | None:
         """The class that stands for "any" in a network trained with label dropout."""
         config = self.network.config
@@ -66,6 +72,7 @@ class Backbone:
             self.upsampler,
             frozen,
             self.null_class,
+            self.low_res_size,
         )
 
 

@@ -112,8 +112,8 @@ def save_diffusers(backbone: Backbone, folder: str | Path) -> bool:
     """Write a folder in `DDPMPipeline`'s layout.
 
     Returns:
-        Whether plain `DDPMPipeline.from_pretrained` opens it: not so for networks with a fixed head count, a time width
-        or a time scale of their own, which only this package's loader restores.
+        Whether plain `DDPMPipeline.from_pretrained` opens it: not so for networks with a fixed head count, a time width,
+        a time scale or an input side of their own, which only this package's loader restores.
     """
     schedule = {ours: theirs for theirs, ours in _SCHEDULES.items()}
     steps = len(backbone.betas)

@@ -10,17 +10,24 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor
 
-OURS: dict[str, Any] = {"num_heads": None, "time_width": None, "timestep_scale": 1.0, "null_class": False}
+OURS: dict[str, Any] = {
+    "num_heads": None,
+    "time_width": None,
+    "timestep_scale": 1.0,
+    "null_class": False,
+    "low_res_size": None,
+}
 
 
 class ADMUNet2DModel(UNet2DModel):
-    """A `UNet2DModel` whose head count, time width, time scale and null class survive saving and loading.
+    """A `UNet2DModel` whose head count, time width, time scale, null class and input side survive saving and loading.
 
     Args:
         num_heads: The same number of attention heads on every level (improved-diffusion and ADM's `num_heads`).
         time_width: Width of the sinusoidal embedding where it differs from the first level's (ADM-512).
         timestep_scale: Factor on the train step (`rescale_timesteps` of a chain that is not 1000 long).
         null_class: Whether the last class stands for "any" (label dropout).
+        low_res_size: Side of the images that an upsampler enlarges, where it is known.
         **config: Arguments of `UNet2DModel`.
     """
 
@@ -30,11 +37,16 @@ class ADMUNet2DModel(UNet2DModel):
         time_width: int | None = None,
         timestep_scale: float = 1.0,
         null_class: bool = False,
+        low_res_size: int | None = None,
         **config: Any,
     ) -> None:
         super().__init__(**config)
         self.register_to_config(
-            num_heads=num_heads, time_width=time_width, timestep_scale=timestep_scale, null_class=null_class
+            num_heads=num_heads,
+            time_width=time_width,
+            timestep_scale=timestep_scale,
+            null_class=null_class,
+            low_res_size=low_res_size,
         )
         if num_heads is not None:
             for module in self.modules():

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 import sgm_lightning
 from sgm_lightning.classifiers import NoisyClassifier
-from sgm_lightning.data.chunks import Chunk
+from sgm_lightning.data.chunks import Chunk, SampleIndices
 from sgm_lightning.guidance import SelfGuidance
 from sgm_lightning.pictures import save_grid
 from sgm_lightning.run import DRAW_VERSION, ChunkQueue, RunDir, weights_sha256
@@ -53,25 +53,34 @@ class RunWriter(BasePredictionWriter):
         data = trainer.datamodule  # type: ignore[attr-defined]
         data.numbers = lambda: self._open(trainer, pl_module)
 
-    def _open(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> ChunkQueue:
-        """Open the run, or refuse; every process of a job does, so that all fail alike."""
-        stop_signals.install()  # Lightning has put its own in place since
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        manifest = {
+    def manifest(self, trainer: pl.Trainer, module: pl.LightningModule, data: SampleIndices) -> dict[str, Any]:
+        """What determines the samples of a run, which is what its folder is compared by.
+
+        Args:
+            trainer: Its devices count by their type.
+            module: A `SamplingModule` whose weights have been read.
+            data: N, chunks, seed and inputs.
+        """
+        return {
             "draw_version": DRAW_VERSION,
-            "weights": weights_sha256(pl_module.denoiser.network.state_dict()),
-            "classifiers": _classifiers(pl_module),
+            "weights": weights_sha256(module.denoiser.network.state_dict()),  # type: ignore[operator, union-attr]
+            "classifiers": _classifiers(module),
             "seed": data.seed,
             "chunk_size": data.chunk_size,
-            "device": pl_module.device.type,
-            "threads": pl_module.threads,
+            "device": trainer.strategy.root_device.type,
+            "threads": module.threads,
             "inputs": data.fingerprint(),
             "settings": self.config,
             "num_samples": data.num_samples,
             "version": sgm_lightning.__version__,
             "torch": torch.__version__,
         }
-        manifest = self.run.open(manifest, {"threads": torch.get_num_threads()})
+
+    def _open(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> ChunkQueue:
+        """Open the run, or refuse; every process of a job does, so that all fail alike."""
+        stop_signals.install()  # Lightning has put its own in place since
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        manifest = self.run.open(self.manifest(trainer, pl_module, data), {"threads": torch.get_num_threads()})
         torch.set_num_threads(manifest["threads"])
         if self.verify and trainer.is_global_zero:
             self.run.forget_merge()

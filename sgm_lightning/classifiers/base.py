@@ -33,6 +33,11 @@ class NoisyClassifier(nn.Module, ABC):
     def features(self, x_t: Tensor, train_step: Tensor) -> Tensor:
         """(B, D, h, w) or (B, D): what the classifier's head sees."""
 
+    def pooled(self, x_t: Tensor, train_step: Tensor) -> Tensor:
+        """(B, D): the features, averaged over positions."""
+        found = self.features(x_t, train_step)
+        return found.mean((2, 3)) if found.ndim == 4 else found
+
     def trainable(self) -> list[nn.Parameter]:
         """The weights that training changes."""
         return list(self.parameters())
@@ -70,9 +75,10 @@ def check_fits(classifier: NoisyClassifier, process: DiffusionProcess, image_sha
     if classifier.chain is None:
         return
     alphas_cumprod = torch.cumprod(1 - make_betas(*classifier.chain), 0)
-    steps = process.step_list
     same = process.num_train_steps == len(alphas_cumprod)
-    if not same or not torch.allclose(alphas_cumprod[steps].float(), process.alphas_cumprod.cpu(), rtol=1e-3, atol=1e-7):
+    # The process's own list: its tables are on the device, and reading them would wait for it.
+    own = torch.tensor(process.log_snr_list, dtype=torch.float64).sigmoid()
+    if not same or not torch.allclose(alphas_cumprod[process.step_list], own, rtol=1e-3, atol=1e-7):
         name, length = classifier.chain
         raise SGMError(
             f"The classifier must be trained on the model's chain, got one of the {name} chain of {length} steps; train one "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,18 @@ from sgm_lightning.images import ArrayImages, Images
 from sgm_lightning.metrics import avg_knn
 
 
+class Kind(NamedTuple):
+    """What a row's images are like, known before there are any.
+
+    Attributes:
+        shape: (C, H, W).
+        labelled: Whether they have classes.
+    """
+
+    shape: tuple[int, ...]
+    labelled: bool
+
+
 class Anchor(ABC):
     """A row that is made of others, or of real images.
 
@@ -25,6 +38,22 @@ class Anchor(ABC):
     """
 
     of: str | None = None
+
+    def check(self, settings: Collection[str], spaces: Collection[str]) -> None:
+        """Raise unless what the anchor names is there: before anything is drawn.
+
+        Args:
+            settings: Names of the settings.
+            spaces: Names of the feature spaces.
+        """
+        if self.of is not None and self.of not in settings:
+            raise SGMError(
+                f"{type(self).__name__}.of must name one of the settings ({', '.join(settings)}), got {self.of}; correct it."
+            )
+
+    def kind(self, settings: Mapping[str, Kind]) -> Kind | None:
+        """What its images will be like, if that is known."""
+        return None if self.of is None else settings[self.of]
 
     @abstractmethod
     def images(self, settings: Mapping[str, Images], spaces: Mapping[str, LoadedSpace]) -> Images:
@@ -60,8 +89,6 @@ class Degraded(Anchor):
 
     def images(self, settings: Mapping[str, Images], spaces: Mapping[str, LoadedSpace]) -> Images:
         assert self.of is not None
-        if self.of not in settings:
-            raise SGMError(f"Degraded.of must name one of the settings ({', '.join(settings)}), got {self.of}.")
         source = settings[self.of]
         x = source.read(range(len(source))).float() * self.contrast
         if self.blur:
@@ -92,9 +119,16 @@ class RareImages(Anchor):
             )
         self.source, self.space, self.count = source, space, count
 
-    def images(self, settings: Mapping[str, Images], spaces: Mapping[str, LoadedSpace]) -> Images:
+    def check(self, settings: Collection[str], spaces: Collection[str]) -> None:
         if self.space not in spaces:
-            raise SGMError(f"RareImages.space must name one of the spaces ({', '.join(spaces)}), got {self.space}.")
+            raise SGMError(
+                f"RareImages.space must name one of the spaces ({', '.join(spaces)}), got {self.space}; correct it."
+            )
+
+    def kind(self, settings: Mapping[str, Kind]) -> Kind:
+        return Kind(self.source.shape, self.source.labels is not None)
+
+    def images(self, settings: Mapping[str, Images], spaces: Mapping[str, LoadedSpace]) -> Images:
         space = spaces[self.space]
         features = Reference(self.source).features(space.extractor)[0]  # kept in the cache: they are many
         rarity = avg_knn(features, space.real)

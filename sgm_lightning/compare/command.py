@@ -9,9 +9,9 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 import sgm_lightning
-from sgm_lightning.compare.anchors import Anchor
+from sgm_lightning.compare.anchors import Anchor, Kind
 from sgm_lightning.compare.comparison import Comparison, Row
-from sgm_lightning.compare.drawing import Planned, draw_all, plan
+from sgm_lightning.compare.drawing import Networks, Planned, draw_all, network_key, plan, resolve
 from sgm_lightning.compare.measuring import Measuring, evaluate
 from sgm_lightning.compare.plot import save_plot
 from sgm_lightning.compare.seed_grid import save_seed_grid
@@ -22,7 +22,7 @@ from sgm_lightning.compare.verbatim import Verbatim
 from sgm_lightning.cost import sampling_cost
 from sgm_lightning.errors import SGMError
 from sgm_lightning.images import Images, RunImages
-from sgm_lightning.modules import EvaluationModule
+from sgm_lightning.modules import EvaluationModule, SamplingModule
 from sgm_lightning.run import weights_sha256
 
 
@@ -63,13 +63,22 @@ def compare(
     names = [setting.name for setting in methods]
     check_names([*names, *(anchors or {})])
     if reference not in names:
-        raise SGMError(f"reference must be one of the settings ({', '.join(names)}), got {reference}.")
-    known = {*(f"{space}/" for space in evaluation.spaces), "minority_score", "nelbo"}
+        raise SGMError(f"reference must be one of the settings ({', '.join(names)}), got {reference}; correct it.")
+    known = evaluation.per_sample_names()
     for key, value in (("primary", primary), ("realism", realism)):
-        if not any(value.startswith(start) for start in known):
-            raise SGMError(f"{key} must be a metric of one of the spaces ({', '.join(evaluation.spaces)}), got {value}.")
-    folder = Path(output)
-    planned = {setting.name: plan(shared, setting, folder) for setting in methods}
+        if value not in known:
+            raise SGMError(f"{key} must be one of what every sample has ({', '.join(known)}), got {value}; correct it.")
+    for key, count, least in (("grid_images", grid_images, 1), ("timed_images", timed_images, 0)):
+        if count < least:
+            raise SGMError(f"{key} must be at least {least}, got {count}; set `--{key}`.")
+    for anchor in (anchors or {}).values():
+        if isinstance(anchor, Anchor):
+            anchor.check(names, evaluation.spaces)
+    folder, networks = Path(output), Networks()
+    print(f"Checking {len(methods)} settings", flush=True)
+    planned = {setting.name: plan(shared, setting, folder, networks) for setting in methods}
+    networks.forget()
+    evaluation.check(_kinds(planned, anchors or {}))
     draw_all(list(planned.values()))
 
     drawn = {name: _samples(plan) for name, plan in planned.items()}
@@ -89,15 +98,29 @@ def compare(
         print(f"Comparing {name} with real images", flush=True)
         row = Row(evaluate(evaluation, rows[name]), name in paired)
         if name in planned:
-            method = planned[name].module
-            row.cost = sampling_cost(planned[name].backbone, method.spacing, method.sampler, method.guidance)
-            row.seconds = seconds_per_image(planned[name], timed_images, device) if timed_images else None
+            cli = resolve(planned[name].arguments)
+            method: SamplingModule = cli.model
+            backbone = networks.load(method, network_key(cli))
+            row.cost = sampling_cost(backbone, method.spacing, method.sampler, method.guidance)
+            if timed_images:
+                row.seconds = seconds_per_image(method, planned[name].run, timed_images, device)
         found[name] = row
     comparison = Comparison(found, reference, primary, realism, _text(evaluation, planned[reference]))
     write_tables(comparison, folder)
     save_plot(folder / "plot.png", comparison)
     save_seed_grid(folder / "grid.png", drawn, grid_images)
     print(f"\n{(folder / 'table.md').read_text()}\nTables, plot.png, grid.png, differences.md: {folder.resolve()}")
+
+
+def _kinds(planned: dict[str, Planned], anchors: dict[str, Images | Anchor]) -> dict[str, Kind]:
+    """What the images of every row will be like, where that is known."""
+    settings = {name: plan.kind for name, plan in planned.items()}
+    kinds = dict(settings)
+    for name, anchor in anchors.items():
+        own = anchor.kind(settings) if isinstance(anchor, Anchor) else Kind(anchor.shape, anchor.labels is not None)
+        if own is not None:
+            kinds[name] = own
+    return kinds
 
 
 def _samples(plan: Planned) -> Images:

@@ -2,60 +2,55 @@
 
 from __future__ import annotations
 
-import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
 
 from sgm_lightning.backbones import Backbone
+from sgm_lightning.callbacks import RunWriter
+from sgm_lightning.compare.anchors import Kind
 from sgm_lightning.compare.settings import Setting, predict_arguments
 from sgm_lightning.errors import SGMError
 from sgm_lightning.modules import SamplingModule
-from sgm_lightning.run import RunDir, weights_sha256
+from sgm_lightning.run import RunDir
 
 
 @dataclass
 class Planned:
-    """A setting that has been resolved, and can be drawn.
+    """A setting that has been resolved and checked, and can be drawn. Holds no network.
 
     Attributes:
         setting: Which.
         run: Its folder.
         arguments: Of `predict`.
         config: The whole configuration, as the run's `config.yaml` will hold it.
-        module: Sampler, guidance and chain, not set up.
+        manifest: What determines its samples, as the run's `manifest.json` will hold it.
         num_samples: N.
+        kind: Of its images.
     """
 
     setting: Setting
     run: RunDir
     arguments: list[str]
     config: str
-    module: SamplingModule
+    manifest: dict[str, Any]
     num_samples: int
-    _backbone: Backbone | None = None
-
-    @property
-    def backbone(self) -> Backbone:
-        """The network, read once."""
-        self._backbone = self._backbone or self.module.backbone.load()
-        return self._backbone
+    kind: Kind
 
     def finished(self) -> bool:
-        """Whether the run holds all samples, of this configuration and these weights: then nothing is touched."""
-        try:
-            known = (self.run.path / "config.yaml").read_text()
-            weights = json.loads((self.run.path / "manifest.json").read_text())["weights"]
-        except (OSError, ValueError, KeyError):
-            return False
-        return (
-            known == self.config
-            and self.run.merged(self.num_samples)
-            and weights == weights_sha256(self.backbone.network.state_dict())
-        )
+        """Whether the run holds all samples, by what `predict` itself resumes by: then nothing is touched.
+
+        Raises:
+            SGMError: If the folder holds a run that `predict` refuses to go on with; the sentence names the setting.
+        """
+        with naming(self.setting):
+            return self.run.holds(self.manifest, {"threads": None}) and self.run.merged(self.num_samples)
 
     def draw(self) -> None:
         """Draw, or go on, or be refused, as `predict` does it.
@@ -65,47 +60,108 @@ class Planned:
         """
         from sgm_lightning.cli import predict  # the command line knows this command
 
-        try:
+        with naming(self.setting):
             predict(self.arguments)
-        except SGMError as error:
-            raise SGMError(f"Setting {self.setting.name}: {error}") from None
 
 
-def plan(base: Setting, setting: Setting, output: Path) -> Planned:
-    """Resolve a setting, by the parser of `predict`."""
+class Networks:
+    """Backbones, of which the last one is kept: settings share theirs, and one at a time has to fit the memory."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, Backbone] | None = None
+
+    def load(self, module: SamplingModule, key: str) -> Backbone:
+        """The backbone of a module; `key` tells it from others."""
+        if self._last is None or self._last[0] != key:
+            self._last = None  # before the next is read
+            self._last = key, module.backbone.load()
+        return self._last[1]
+
+    def forget(self) -> None:
+        """Free the memory."""
+        self._last = None
+
+
+def plan(base: Setting, setting: Setting, output: Path, networks: Networks) -> Planned:
+    """Resolve a setting as `predict` does it, and raise what `predict` would before or at its first sample.
+
+    Raises:
+        SGMError: If it cannot be drawn, or not into its folder; the sentence names the setting.
+    """
+    arguments = predict_arguments(base, setting, output)
+    with naming(setting), same_threads():
+        cli = resolve(arguments)
+        module: SamplingModule = cli.model
+        module.prepare(cli.trainer, cli.datamodule, networks.load(module, network_key(cli)))
+        writer = next(callback for callback in cli.trainer.callbacks if isinstance(callback, RunWriter))
+        manifest = writer.manifest(cli.trainer, module, cli.datamodule)
+    assert module.denoiser is not None
+    kind = Kind(module.denoiser.image_shape, module.denoiser.num_classes is not None)
+    module.denoiser = None  # the parser holds on to what it made last
+    run = RunDir(output / setting.folder)
+    return Planned(setting, run, arguments, cli.resolved(), manifest, cli.datamodule.num_samples, kind)
+
+
+def resolve(arguments: list[str]) -> Any:
+    """`predict` up to where its Trainer would start: an instance of `SamplingCLI`."""
     from sgm_lightning.cli import SamplingCLI, predict
 
-    class Parsed(SamplingCLI):
-        """Stops short of the Trainer."""
+    class Resolved(SamplingCLI):
+        """Stops there."""
 
-        def instantiate_classes(self) -> None: ...
+        def _run_subcommand(self, subcommand: str) -> None:
+            self.before_predict()
 
-        def _run_subcommand(self, subcommand: str) -> None: ...
+    # A Trainer tells which devices there are; once a setting, when it draws, is enough.
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        return predict(arguments, Resolved)
+    finally:
+        logger.setLevel(level)
 
-    arguments = predict_arguments(base, setting, output)
-    cli = predict(arguments, Parsed)
-    module = _sampling_module(cli.config["predict"]["model"].as_dict())
-    num_samples = base.content["data"]["init_args"]["num_samples"]
-    return Planned(setting, RunDir(output / setting.folder), arguments, cli.resolved(), module, num_samples)
+
+def network_key(cli: Any) -> str:
+    """Equal keys, equal networks."""
+    return repr(cli.config["predict"]["model"]["backbone"])
 
 
 def draw_all(planned: list[Planned]) -> None:
-    """Draw what is not finished, in order. The number of threads that a run asks for ends with it."""
-    threads = torch.get_num_threads()
+    """Draw what is not finished, in order. What is finished, or refused, is known before the first one is drawn."""
+    finished = [plan.finished() for plan in planned]
     for number, plan in enumerate(planned):
         title = f"[{number + 1}/{len(planned)}] {plan.setting.name}"
-        if plan.finished():
+        if finished[number]:
             print(f"{title}: finished", flush=True)
             continue
         print(f"{title}: drawing", flush=True)
-        try:
+        with same_threads():
             plan.draw()
-        finally:
-            torch.set_num_threads(threads)
 
 
-def _sampling_module(config: dict[str, Any]) -> SamplingModule:
-    parser = ArgumentParser()
-    parser.add_class_arguments(SamplingModule, "model")
-    module: SamplingModule = parser.instantiate_classes(parser.parse_object({"model": config})).model
-    return module
+@contextmanager
+def same_threads() -> Iterator[None]:
+    """The number of threads that a run asks for ends with it."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def naming(setting: Setting) -> Iterator[None]:
+    """Name the setting in what is told of it."""
+    try:
+        yield
+    except SystemExit:  # of the parser, which has said what is wrong
+        print(f"This was said of setting {setting.name}.", file=sys.stderr)
+        raise
+    except Exception as error:
+        from sgm_lightning.cli import told
+
+        sentence = told(error)
+        if sentence is None:
+            raise
+        raise SGMError(f"Setting {setting.name}: {sentence}") from None

@@ -17,6 +17,7 @@ from sgm_lightning.evaluation import Evaluation, Results
 from sgm_lightning.images import Images
 from sgm_lightning.modules import EvaluationModule
 from sgm_lightning.run import Claims, weights_sha256
+from sgm_lightning.run.atomic import remove_leftovers
 from sgm_lightning.run.sidecar import Sidecars
 
 Rows = dict[str, Tensor]
@@ -73,6 +74,7 @@ class Measuring:
         digest = hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
         folder = self.output / folder_name(name)
         folder.mkdir(exist_ok=True)
+        remove_leftovers(folder / "measures")
         kept = Sidecars(folder, f"{key}-{digest}")
         claim = f"measure-{folder.name}-{number:06d}"
         if (rows := kept.read(number)) is None:

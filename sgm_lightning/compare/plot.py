@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -27,7 +28,7 @@ _LARGEST, _SMALLEST, _ANCHOR = 34.0, 7.0, 9.0  # diameters in points
 def save_plot(path: Path, comparison: Comparison) -> None:
     """The primary endpoint over realism, with standard errors. Anchors are squares; of circles the area is the cost."""
     rows = comparison.rows
-    figure = Figure(figsize=(11, max(5.6, 1.6 + 0.29 * len(rows))), dpi=110, layout="constrained")
+    figure = Figure(figsize=(11, max(5.6, 2.6 + 0.29 * len(rows))), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     costs = {name: row.evaluations for name, row in rows.items() if row.evaluations is not None}
     largest = max(costs.values(), default=1.0)
@@ -37,7 +38,7 @@ def save_plot(path: Path, comparison: Comparison) -> None:
     for number, (name, row) in enumerate(rows.items(), 1):
         x, y = (mean_estimate(row.results.per_sample[key], 1) for key in (comparison.realism, comparison.primary))
         cost = costs.get(name)
-        size = _ANCHOR if cost is None else max(_SMALLEST, _LARGEST * math.sqrt(cost / largest))
+        size = _ANCHOR if cost is None else _diameter(cost, largest)
         colour = "0.55" if cost is None else _COLOURS[len(handles) % len(_COLOURS)]
         shape = "s" if cost is None else "o"
         bars = {"fmt": "none", "ecolor": colour, "elinewidth": 1.0, "alpha": 0.55, "zorder": 1}
@@ -53,11 +54,33 @@ def save_plot(path: Path, comparison: Comparison) -> None:
     axes.margins(0.08)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+    options: dict[str, Any] = {"frameon": False, "alignment": "left", "fontsize": 9}
     title = "number, row (network evaluations of an image)"
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, title=title, alignment="left", fontsize=9)
+    figure.legend(handles=handles, loc="outside right upper", title=title, **options)
+    sizes = [
+        Line2D([], [], marker="o", color="0.6", markersize=_diameter(cost, largest), linestyle="none", label=f"{cost:.0f}")
+        for cost in _examples(list(costs.values()))
+    ]
+    title = "area of a circle: network evaluations of an image\n"  # the empty line is for the largest
+    room = _LARGEST / 9  # of the largest circle, in font sizes
+    options |= {"ncols": 3, "handlelength": room, "handleheight": room}
+    figure.legend(handles=sizes, loc="outside right lower", title=title, **options)
     figure.draw_without_rendering()  # places of labels are in pixels: the layout must be known
     _number(axes, points, radii, figure.dpi / 72)
     write_atomically(path, lambda file: figure.savefig(file, format="png"))
+
+
+def _diameter(cost: float, largest: float) -> float:
+    """Points; the area goes with the cost, down to what can still be seen."""
+    return max(_SMALLEST, _LARGEST * math.sqrt(cost / largest))
+
+
+def _examples(costs: list[float]) -> list[float]:
+    """Up to three costs, apart enough to show what area means: the least, the greatest and one between."""
+    if not costs:
+        return []
+    least, most = min(costs), max(costs)
+    return sorted({round(cost) for cost in ((least, math.sqrt(least * most), most) if most > 1.5 * least else (most,))})
 
 
 def _number(axes: Axes, points: Sequence[tuple[float, float]], radii: Sequence[float], scale: float) -> None:

@@ -20,7 +20,7 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
     texts = {
         "table.md": markdown_table(comparison),
         "table.csv": csv_table(comparison),
-        "table.json": json.dumps(as_dict(comparison), indent=1, ensure_ascii=False),
+        "table.json": json.dumps(_finite(as_dict(comparison)), indent=1, ensure_ascii=False, allow_nan=False),
         "differences.md": markdown_differences(comparison),
     }
     for name, text in texts.items():
@@ -138,8 +138,16 @@ def _cost(row: Row) -> dict[str, float]:
 
 
 def _difference(found: Difference) -> dict[str, Any]:
-    numbers = {**found.estimate._asdict(), "p": found.p, "p_holm": found.adjusted}
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in numbers.items()}
+    return {**found.estimate._asdict(), "p": found.p, "p_holm": found.adjusted}
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for NaN and infinity, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _finite(inside) for key, inside in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inside) for inside in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cells(found: Difference) -> list[str]:

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 import torch
 
-from sgm_lightning.compare.drawing import Planned
+from sgm_lightning.compare.drawing import same_threads
 from sgm_lightning.diffusion import Condition
+from sgm_lightning.modules import SamplingModule
 from sgm_lightning.rng import SampleNoise, random_labels
+from sgm_lightning.run import RunDir
 from sgm_lightning.run.atomic import write_atomically
 
 
-def seconds_per_image(planned: Planned, count: int, device: torch.device) -> float:
+def seconds_per_image(module: SamplingModule, run: RunDir, count: int, device: torch.device) -> float | None:
     """Of a batch of `count` images, the second one: the first warms up, and compiles. Kept in the run's `timed.json`.
 
-    An upsampler, whose inputs are another run's, is not timed: NaN.
+    Timed with the run's own number of threads. An upsampler, whose inputs are another run's, is not timed: None.
     """
-    file = Path(planned.run.path) / "timed.json"
-    wanted = {"images": count, "device": device.type, "threads": torch.get_num_threads()}
+    threads = int(json.loads((run.path / "manifest.json").read_text())["threads"])
+    file = run.path / "timed.json"
+    wanted = {"images": count, "device": device.type, "threads": threads}
     try:
         kept = json.loads(file.read_text())
         if {key: kept[key] for key in wanted} == wanted:
             return float(kept["seconds"])
     except (OSError, ValueError, KeyError):
         pass
-    module, backbone = planned.module, planned.backbone
+    backbone = module.backbone.load()  # one of its own: how a network is executed stays with it
     if backbone.upsampler:
-        return float("nan")
+        return None
     denoiser = backbone.denoiser(module.spacing)
     denoiser.execute(module.execution)
     denoiser.to(device)
@@ -37,9 +39,11 @@ def seconds_per_image(planned: Planned, count: int, device: torch.device) -> flo
     indices = list(range(count))
     labels = None if denoiser.num_classes is None else random_labels(0, indices, denoiser.num_classes).to(device)
     seconds = 0.0
-    for _ in range(2):
-        started = time.perf_counter()
-        sampler(denoiser, SampleNoise(0, indices, denoiser.image_shape, device), guidance, Condition(labels)).cpu()
-        seconds = (time.perf_counter() - started) / count
+    with same_threads():
+        torch.set_num_threads(threads)
+        for _ in range(2):
+            started = time.perf_counter()
+            sampler(denoiser, SampleNoise(0, indices, denoiser.image_shape, device), guidance, Condition(labels)).cpu()
+            seconds = (time.perf_counter() - started) / count
     write_atomically(file, lambda out: out.write(json.dumps({**wanted, "seconds": seconds}).encode()))
     return seconds

@@ -115,7 +115,8 @@ class SampleIndices(pl.LightningDataModule):
         return range(self.trainer.global_rank, self.num_chunks, self.trainer.world_size)
 
     def check(self, num_classes: int | None) -> None:
-        """Raise unless the labels fit a model of `num_classes` classes."""
+        """Raise unless the labels fit a model of `num_classes` classes, and the chunks what guides in them."""
+        self._check_chunk_size()
         wanted = self.labels
         if num_classes is None and wanted not in ("auto", "none"):
             raise SGMError(f"The model is unconditional, got data.labels: {wanted}; set `data.labels: none`.")
@@ -127,6 +128,19 @@ class SampleIndices(pl.LightningDataModule):
         bad = [label for label in given if not 0 <= label < (num_classes or 0)]
         if bad:
             raise SGMError(f"data.labels must lie in [0, {num_classes}) for this model, got {bad[0]}.")
+
+    def _check_chunk_size(self) -> None:
+        guidance = getattr(self._module, "guidance", None)
+        if guidance is not None and self.chunk_size < guidance.least_batch:
+            raise SGMError(
+                f"The guidance sets a chunk's samples against one another and needs at least {guidance.least_batch}, got "
+                f"{self.chunk_size}; raise `data.chunk_size`."
+            )
+
+    @property
+    def _module(self) -> pl.LightningModule | None:
+        """What draws, where a trainer has been given."""
+        return None if self.trainer is None else self.trainer.lightning_module
 
     def _labels(self, indices: list[int], num_classes: int | None) -> Tensor | None:
         if num_classes is None:
@@ -164,11 +178,29 @@ class LowResolution(SampleIndices):
         return hashlib.sha256(self.images.tobytes() + labels).hexdigest()
 
     def check(self, num_classes: int | None) -> None:
+        self._check_chunk_size()
+        self._check_size()
         if num_classes is not None and self.base_labels is None:
             raise SGMError("The upsampler needs labels, but the low-resolution samples carry none; draw them with labels.")
         for label in () if num_classes is None else (int(self.base_labels.min()), int(self.base_labels.max())):
             if not 0 <= label < (num_classes or 0):
                 raise SGMError(f"Labels must lie in [0, {num_classes}) for this model, got {label} in the base samples.")
+
+    def _check_size(self) -> None:
+        """The denoiser would enlarge images of any side, and the network fail at any other number of channels."""
+        denoiser = getattr(self._module, "denoiser", None)
+        if denoiser is None or not denoiser.upsampler:
+            return
+        channels, height, width = denoiser.image_shape
+        size = (denoiser.low_res_size, denoiser.low_res_size)
+        found = self.images.shape[1:]
+        fits = found[:2] == size if denoiser.low_res_size else found[0] < height and found[1] < width
+        if not fits or found[2] != channels:
+            sides = f"of {size[0]} × {size[1]}" if denoiser.low_res_size else f"smaller than {height} × {width}"
+            raise SGMError(
+                f"This upsampler enlarges images {sides} with {channels} channel(s), got {found[0]} × {found[1]} with "
+                f"{found[2]} in `data.base`; take the base model's run, or another upsampler."
+            )
 
     def chunk(self, number: int, num_classes: int | None) -> Chunk:
         chunk = super().chunk(number, None)

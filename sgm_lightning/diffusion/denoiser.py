@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from sgm_lightning.diffusion.execution import CompiledCall, Execution
+from sgm_lightning.diffusion.execution import Call, CompiledCall, Execution
 from sgm_lightning.diffusion.process import DiffusionProcess
 from sgm_lightning.errors import SGMError
 
@@ -35,10 +35,15 @@ class Condition:
     embedding: Tensor | None = None
 
     def select(self, rows: Sequence[int]) -> Condition:
-        """The conditions of some rows, in that order."""
+        """The conditions of some rows, in that order. The rows go to the device, and the host waits: not for every step."""
         index = list(rows)
         values = (self.labels, self.low_res, self.embedding)
         return Condition(*(None if value is None else value[index] for value in values))
+
+    def repeat(self, count: int) -> Condition:
+        """The conditions of all rows, `count` times one behind another."""
+        values = (self.labels, self.low_res, self.embedding)
+        return Condition(*(None if value is None else torch.cat([value] * count) for value in values))
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class Denoiser(nn.Module):
         upsampler: Whether the network takes a low-resolution image beside x_t.
         frozen: Whether the weights get no gradient, and dropout is off; false in training.
         null_class: The class that stands for "any", or None.
+        low_res_size: Side of the low-resolution images, or None where it is not known.
     """
 
     autocast_dtype: torch.dtype | None = None
@@ -96,6 +102,7 @@ class Denoiser(nn.Module):
         upsampler: bool = False,
         frozen: bool = True,
         null_class: int | None = None,
+        low_res_size: int | None = None,
     ) -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(False) if frozen else network
@@ -110,9 +117,10 @@ class Denoiser(nn.Module):
         self.upsampler = upsampler
         self.frozen = frozen
         self.null_class = null_class
+        self.low_res_size = low_res_size
         self.channels_last = False
         self._change: Callable[[Tensor, int | Tensor, Condition], Denoised] | None = None
-        self._compiled: CompiledCall | None = None
+        self._compiled: Call | None = None
 
     def execute(self, execution: Execution) -> None:
         """Carry out the network's calls in another way from now on.
@@ -139,6 +147,12 @@ class Denoiser(nn.Module):
         """The same model, whose denoising is what `change` makes of this one's."""
         other = copy.copy(self)
         other._change = partial(change, self)
+        return other
+
+    def answered_by(self, call: Call) -> Denoiser:
+        """The same model, of which `call` answers what the network is asked."""
+        other = copy.copy(self)
+        other._compiled = call
         return other
 
     def class_embedding(self, labels: Tensor) -> Tensor:
@@ -190,7 +204,7 @@ class Denoiser(nn.Module):
         classes = condition.labels if condition.embedding is None else condition.embedding
         kwargs = {} if classes is None else {"class_labels": classes}
         with self._precision(x.device.type):
-            output = (self._compiled or self.network)(x, step, **kwargs)
+            output: Any = (self._compiled or self.network)(x, step, **kwargs)
         sample: Tensor = getattr(output, "sample", output)
         return sample.float()
 

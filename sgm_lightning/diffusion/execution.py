@@ -46,6 +46,9 @@ class CompiledCall:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.graphs is None:
             on_gpu = next(self.network.parameters()).device.type == "cuda"
+            # The backward must not use up what it is given: several guidances of a step run it each. torch asks when it
+            # compiles and again when it runs, so that a setting for the calls alone would not do.
+            functorch_config.donated_buffer = False
             self.graphs = {True: self._compiled(on_gpu, False), False: self._compiled(on_gpu, not on_gpu)}
         try:
             # The compiler's own remarks on the network's code are for its authors; its backward is compiled with the

@@ -196,6 +196,14 @@ def _compute_space(name: str, space: LoadedSpace, metrics: MetricCollection, res
         results.values[f"{name}/{key}"] = value
 
 
+def per_sample_names(space: LoadedSpace) -> list[str]:
+    """The metrics that have a value for every sample in this space."""
+    if not space.neighbours:
+        return []
+    memorised = ["memorised"] if space.training is not None and space.held_out is not None else []
+    return ["avg_knn", "lof", "rarity_k3", "rarity_k5", *memorised, "precision", "density"]
+
+
 def _columns(known: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Sample indices, and the metrics that have a value for every sample."""
     found = {

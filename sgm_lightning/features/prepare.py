@@ -48,7 +48,7 @@ class Prepare:
         """(B, channels, H, W) float32 in [0, 1], resized and normalised."""
         if self.size is not None and x.shape[-2:] != (self.size, self.size):
             x = functional.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
-        mean, std = (torch.tensor(list(values), device=x.device).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        mean, std = (_row(values, x.device) for values in (self.mean, self.std))
         return (x - mean) / std
 
     def fit_channels(self, images: Tensor) -> Tensor:
@@ -78,3 +78,8 @@ class Prepare:
         text = {key: list(value) if isinstance(value, (list, tuple)) else value for key, value in asdict(self).items()}
         resize = "none" if self.size is None else f"{self.size}, bilinear, antialiased"
         return {**text, "resize": resize, "quantised": "uint8 before, float32 after"}
+
+
+def _row(values: Sequence[float], device: torch.device) -> Tensor:
+    """(1, C, 1, 1), filled on the device: a list would be copied there, and a distance that guides would wait for it."""
+    return torch.cat([torch.full((1, 1, 1, 1), value, device=device) for value in values], dim=1)

@@ -20,17 +20,23 @@ class Guidance(nn.Module, ABC):
         needs_grad: Whether `forward` differentiates through the denoiser's forward at x_t.
         couples_batch: Whether a sample's direction depends on the other samples of its batch: then a seed means the same
             image for the same chunk only.
+        least_batch: The smallest chunk that it is of any use in.
         retains_graph: Whether another guidance of the same step may differentiate through the same forward later.
     """
 
     weighting: Literal["variance", "constant"] = "variance"
     needs_grad: bool = True
     couples_batch: bool = False
+    least_batch: int = 1
     retains_graph: bool = False
 
     @abstractmethod
     def active(self, index: int, num_steps: int) -> bool:
         """Whether the step at respaced `index` of `num_steps` is guided."""
+
+    def needs_grad_at(self, index: int, num_steps: int) -> bool:
+        """Whether the step at respaced `index` is guided by what differentiates through its forward."""
+        return self.needs_grad and self.active(index, num_steps)
 
     @abstractmethod
     def forward(
@@ -38,5 +44,5 @@ class Guidance(nn.Module, ABC):
     ) -> Tensor:
         """The scaled direction, (B, C, H, W) float32, detached.
 
-        Called with gradients enabled; where `needs_grad`, x_t requires grad and `denoised` hangs on its graph.
+        Where `needs_grad_at` says so, x_t requires grad and `denoised` hangs on its graph.
         """

@@ -40,16 +40,22 @@ class SquaredError(nn.Module):
 
 
 class PerComplexity(nn.Module):
-    """d(a, b) / √(c(a)² + floor²): what is lost, in units of how much there is to lose.
+    """d(a, b) / √(c(a)² + floor²): what is lost, in units of how much there is to lose; and guided by it, c stays.
 
     Images with more contrast or more edges lose more of either when they are perturbed and denoised, whether they are rare
-    or not; guided by d alone, samples drift that way. The gradient of the ratio has no part along it.
+    or not; guided by d alone, samples drift that way. The ratio is the same for an image and its reconstruction with
+    contrast multiplied alike. That makes it a score, but does not yet end the drift: a guidance holds one of the two fixed,
+    and the ratio of what is left still grows with contrast. So `held` names what must not be moved, and `SelfGuidance`
+    takes the component along its gradient out of the direction: to first order, a guided step leaves c(x0_hat) as it is.
 
     Args:
         distance: d; default the L_2 norm.
         complexity: c, a root mean square in units of [−1, 1]: `contrast` of a − mean(a), or `detail` of the differences
             between neighbouring pixels.
         floor: Keeps nearly empty images from dividing by nothing.
+
+    Raises:
+        SGMError: If the floor is not positive.
     """
 
     def __init__(
@@ -66,13 +72,15 @@ class PerComplexity(nn.Module):
         self.floor = floor
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        if self.complexity == "contrast":
-            squared = (a - a.mean(dim=(1, 2, 3), keepdim=True)).square().mean(dim=(1, 2, 3))
-        else:
-            rows, columns = (a.diff(dim=d).square().mean(dim=(1, 2, 3)) for d in (2, 3))
-            squared = (rows + columns) / 2
         distance: Tensor = self.distance(a, b)
-        return distance / (squared + self.floor**2).sqrt()
+        return distance / (self.held(a) + self.floor**2).sqrt()
+
+    def held(self, a: Tensor) -> Tensor:
+        """(B,) c(a)². Its gradient has the direction of c's, and is zero where c has none."""
+        if self.complexity == "contrast":
+            return (a - a.mean(dim=(1, 2, 3), keepdim=True)).square().mean(dim=(1, 2, 3))
+        rows, columns = (a.diff(dim=d).square().mean(dim=(1, 2, 3)) for d in (2, 3))
+        return (rows + columns) / 2
 
 
 class LPIPS(nn.Module):

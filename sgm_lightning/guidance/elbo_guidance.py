@@ -20,9 +20,9 @@ class ELBOGuidance(SelfGuidance):
 
     In continuous time (Kingma et al. 2021, eq. 18) the bound of x is, up to constants,
     ½ ∫ SNR(λ) E‖x − x0_hat(√ᾱ_λ x + √(1 − ᾱ_λ) noise)‖² dλ over λ = ln SNR. Each draw takes one λ, the next of a
-    low-discrepancy sequence that is uniform in [min_log_snr, max_log_snr] (the golden ratio's over steps, equally spaced
-    over the draws of a step), and counts ½ SNR(λ) (max − min). With one draw and `normalize: true` the weight cancels, and
-    what is left is the rule by which λ is chosen.
+    low-discrepancy sequence that is uniform in [min_log_snr, max_log_snr] (the golden ratio's over the guided steps, equally
+    spaced over the draws of a step), and counts ½ SNR(λ) (max − min). With one draw and `normalize: true` the weight
+    cancels, and what is left is the rule by which λ is chosen.
 
     The reconstruction is held fixed as in the released self-guidance, so that this is the bound's derivative with respect
     to x_0 alone, as if the denoiser did not answer.
@@ -32,7 +32,8 @@ class ELBOGuidance(SelfGuidance):
         max_log_snr: Clearest level; the weight grows with the SNR, and details dominate beyond 4.
         num_draws: Levels at a guided step.
         distance: Default the squared error, which the bound is made of.
-        **options: Of `SelfGuidance`, but for its perturb step.
+        **options: Of `SelfGuidance`, but for its perturb step. Thin out the steps by its `interval`, which the sequence
+            knows, rather than by that of a `Window`.
 
     Raises:
         SGMError: If the range is empty, or a perturb step is given.
@@ -58,7 +59,8 @@ class ELBOGuidance(SelfGuidance):
         low, high = self.range
         # A pair of antithetic draws shares its level: only there does what is odd in the noise cancel.
         strata, stratum = (self.num_draws // 2, draw // 2) if self.antithetic else (self.num_draws, draw)
-        u = (stratum + (index * _GOLDEN) % 1) / strata % 1
+        # Over the guided steps alone: multiples of some intervals (13) hardly move the golden ratio's sequence.
+        u = (stratum + (index // self.interval * _GOLDEN) % 1) / strata % 1
         return process.index_of_log_snr(low + u * (high - low))
 
     def weight(self, process: DiffusionProcess, s: int) -> float:

@@ -17,6 +17,7 @@ from sgm_lightning.guidance.base import Guidance
 from sgm_lightning.guidance.classifier_guidance import differentiable
 from sgm_lightning.rng import Noise
 
+_REMEDY = "make them with `sgm-lightning features --class_means true` and this classifier"
 _REAL = 1  # the discriminator's class of real images, see `sources.RealAndDrawn`
 
 
@@ -33,7 +34,8 @@ class LowDensityGuidance(Guidance):
 
     Args:
         classifier: Gives f; trained on the chain of the model that is guided.
-        means: `.safetensors` file whose `means` is (K, D) float32: see `scoring.feature_means`.
+        means: `.safetensors` file whose `means` is (K, D) float32, one of every class of the model, in the classifier's D
+            features: `sgm-lightning features --class_means true` writes it.
         alpha: Strength of L_1.
         discriminator: Of two classes, the second real; none with beta 0.
         beta: Strength of L_2.
@@ -43,7 +45,8 @@ class LowDensityGuidance(Guidance):
         weighting: See `Guidance`.
 
     Raises:
-        SGMError: If the means do not fit the classifier, or the discriminator is missing or has not two classes.
+        SGMError: If the means do not fit the classifier or miss a class of the model, or the discriminator is missing or
+            has not two classes.
     """
 
     needs_grad = False
@@ -71,9 +74,18 @@ class LowDensityGuidance(Guidance):
             raise SGMError(
                 f"The discriminator must have two classes, got {self.discriminator.num_classes}; train it on two."
             )
-        found = means if isinstance(means, Tensor) else load_tensors(means).get("means")
+        found = means if isinstance(means, Tensor) else load_tensors(means, _REMEDY).get("means")
         if found is None or found.ndim != 2:
-            raise SGMError(f"{means} must hold `means` of shape (classes, features); make it with `scoring.feature_means`.")
+            raise SGMError(
+                f"{_named(means)} must hold `means` of shape (classes, features), got "
+                f"{None if found is None else tuple(found.shape)}; {_REMEDY}."
+            )
+        with torch.no_grad():
+            width = self.classifier.pooled(torch.zeros(1, *self.classifier.image_shape), torch.zeros(1).long()).shape[1]
+        if found.shape[1] != width:
+            raise SGMError(
+                f"{_named(means)} must hold means of the classifier's {width} features, got {found.shape[1]}; {_REMEDY}."
+            )
         if label != "condition" and not 0 <= int(label) < len(found):
             raise SGMError(f"label must lie in [0, {len(found)}), the classes that have a mean, got {label}.")
         self.means: Tensor
@@ -92,6 +104,11 @@ class LowDensityGuidance(Guidance):
             for classifier in (self.classifier, self.discriminator):
                 if classifier is not None:
                     check_fits(classifier, denoiser.process, denoiser.image_shape)
+            if self.label == "condition" and (denoiser.num_classes or 0) > len(self.means):
+                raise SGMError(
+                    f"Every class of the model must have a mean, got {len(self.means)} for {denoiser.num_classes} classes; "
+                    f"{_REMEDY} from images of all classes."
+                )
             self._checked = True
         labels = condition.labels
         if self.label != "condition":
@@ -112,7 +129,7 @@ class LowDensityGuidance(Guidance):
     def hardness(self, x_t: Tensor, train_step: Tensor, labels: Tensor) -> Tensor:
         """(B,) L_1: how unlike its class's mean, among those of all classes, a sample is."""
         return functional.cross_entropy(
-            self.tau * functional.normalize(pooled(self.classifier, x_t, train_step), dim=1) @ self.means.T,
+            self.tau * functional.normalize(self.classifier.pooled(x_t, train_step), dim=1) @ self.means.T,
             labels,
             reduction="none",
         )
@@ -125,7 +142,5 @@ class LowDensityGuidance(Guidance):
         return torch.where(largest == 0, torch.zeros_like(gradient), gradient / largest)
 
 
-def pooled(classifier: NoisyClassifier, x_t: Tensor, train_step: Tensor) -> Tensor:
-    """(B, D): a classifier's features, averaged over positions."""
-    found = classifier.features(x_t, train_step)
-    return found.mean((2, 3)) if found.ndim == 4 else found
+def _named(means: str | Tensor) -> str:
+    return "`means`" if isinstance(means, Tensor) else means

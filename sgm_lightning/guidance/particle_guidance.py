@@ -20,7 +20,8 @@ class ParticleGuidance(Guidance):
     the network.
 
     It seeks variety among the samples of a chunk, not what the model holds rare, and couples them: a seed means the same
-    image only for the same `data.chunk_size`, which is part of the run.
+    image only for the same `data.chunk_size`, which is part of the run. In chunks of fewer than 3 h is infinite, and the
+    direction zero: a run of such chunks is refused.
 
     Args:
         scale: Strength, the release's coefficient.
@@ -29,6 +30,7 @@ class ParticleGuidance(Guidance):
 
     needs_grad = False
     couples_batch = True
+    least_batch = 3
 
     def __init__(self, scale: float = 30.0, min_sigma: float = 1.0) -> None:
         super().__init__()
@@ -42,15 +44,17 @@ class ParticleGuidance(Guidance):
         self, denoiser: Denoiser, x_t: Tensor, denoised: Denoised, index: int, noise: Noise, condition: Condition
     ) -> Tensor:
         count, alpha = len(x_t), denoiser.process.at("sqrt_alphas_cumprod", index)
-        if count < 3:  # ln(B − 1) = 0: no bandwidth
+        if count < 3:  # ln(B − 1) = 0: h is infinite, and nothing repels
             return torch.zeros_like(x_t)
         u = x_t.detach().flatten(1) / alpha
-        apart = u[:, None] - u
-        distances = torch.linalg.vector_norm(apart, dim=2)
-        others = ~torch.eye(count, dtype=torch.bool, device=u.device)
-        median = distances[others].view(count, count - 1).median(dim=1, keepdim=True).values
+        u = u - u.mean(0)  # differences are what counts; of smaller numbers they lose fewer digits
+        # Not by products: ‖u‖² + ‖v‖² − 2 u·v loses what is close.
+        distances = torch.cdist(u, u, compute_mode="donot_use_mm_for_euclid_dist")
+        # The lower median of the others; a sample's distance from itself, 0, comes first.
+        median = distances.sort(dim=1).values[:, 1 + (count - 2) // 2, None]
         h = (median**2 / math.log(count - 1)).clamp(min=torch.finfo(u.dtype).tiny)
-        kernel = (-(distances**2) / h).exp() * others
-        direction = 2 * (kernel / h)[:, :, None] * apart
+        weights = 2 * (-(distances**2) / h).exp() / h
+        # Σ_j w_ij (u_i − u_j), where j = i adds nothing, without the (B, B, D) differences.
+        direction = weights.sum(1, keepdim=True) * u - weights @ u
         noisy = denoiser.process.at("sqrt_recipm1_alphas_cumprod", index) >= self.min_sigma
-        return self.scale * noisy * (direction.sum(1) / alpha).view_as(x_t)
+        return self.scale * noisy * (direction / alpha).view_as(x_t)

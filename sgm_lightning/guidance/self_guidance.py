@@ -35,7 +35,9 @@ class SelfGuidance(Guidance):
         rate: Step size in place of `scale`, which it overrides: scale = rate · interval. Under `DPMSolverPlusPlus` it means
             the same at any interval and number of steps, under `DDPM` nearly so (a quarter less at 20 steps); not under
             `DDIM`.
-        distance: d, a module that maps two (B, C, H, W) batches to (B,); default the L_2 norm.
+        distance: d, a module that maps two (B, C, H, W) batches to (B,); default the L_2 norm. If it has a method `held`,
+            which maps one batch to (B,), the direction has no component along that value's gradient, at the price of one
+            more backward (`exact`) or forward (`finite_difference`): see `PerComplexity`.
         perturb_ratio: s as a share of the respaced chain, in (0, 1): int(num_steps · ratio). Default 0.8.
         perturb_train_step: s as a train step instead; the nearest step of the chain is used.
         perturb_log_snr: s as ln(ᾱ_s / (1 − ᾱ_s)) instead, which means the same on every schedule.
@@ -142,9 +144,15 @@ class SelfGuidance(Guidance):
                 source = x0_hat = denoised.x0_hat.detach().requires_grad_()
             draws = self._draws(noise, index)
             score = self.score(denoiser, x0_hat, index, draws, condition)
-            (gradient,) = torch.autograd.grad(score.sum(), source, retain_graph=self.retains_graph)
+            held = getattr(self.distance, "held", None)
+            values = [score] if held is None else [score, held(x0_hat)]
+            gradients = [
+                torch.autograd.grad(value.sum(), source, retain_graph=self.retains_graph or value is not values[-1])[0]
+                for value in values
+            ]
         if self.gradient == "finite_difference":
-            gradient = self._times_jacobian(gradient, denoiser, x_t, x0_hat.detach(), index, condition)
+            gradients = [self._times_jacobian(v, denoiser, x_t, x0_hat.detach(), index, condition) for v in gradients]
+        gradient = gradients[0] if held is None else across(*gradients)
         if self.normalize:
             largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
             gradient = torch.where(largest == 0, torch.zeros_like(gradient), gradient / largest)
@@ -155,11 +163,11 @@ class SelfGuidance(Guidance):
         count, process = len(draws), denoiser.process
         steps = [self.perturb_index(process, index, j) for j in range(count)]
         if self.batch_draws:
-            repeated = condition.select(list(range(len(x0_hat))) * count)
-            s: int | Tensor = steps[0]
-            if len(set(steps)) > 1:
-                s = torch.tensor(steps, device=x0_hat.device).repeat_interleave(len(x0_hat))
-            apart = self._distance(denoiser, x0_hat.repeat(count, 1, 1, 1), s, index, torch.cat(list(draws)), repeated)
+            rows, s = condition.repeat(count), steps[0]
+            # Filled on the device: a list would have to be copied there, and the host would wait.
+            each = [torch.full((len(x0_hat),), s, device=x0_hat.device) for s in steps]
+            at: int | Tensor = s if len(set(steps)) == 1 else torch.cat(each)
+            apart = self._distance(denoiser, x0_hat.repeat(count, 1, 1, 1), at, index, torch.cat(list(draws)), rows)
             distances = list(apart.view(count, -1))
         else:
             distances = [
@@ -197,3 +205,11 @@ class SelfGuidance(Guidance):
 
     def _fixes_reference(self, index: int) -> bool:
         return self.detach == "reference" or (self.detach == "alternating" and (index // self.interval) % 2 == 1)
+
+
+def across(gradient: Tensor, normal: Tensor) -> Tensor:
+    """(B, C, H, W) `gradient` without its component along `normal`, per sample; a zero normal takes nothing."""
+    g, n = gradient.flatten(1), normal.flatten(1)
+    length = torch.linalg.vector_norm(n, dim=1, keepdim=True)
+    unit = torch.where(length == 0, torch.zeros_like(n), n / length)
+    return (g - (g * unit).sum(1, keepdim=True) * unit).view_as(gradient)

@@ -33,6 +33,7 @@ class Together(Guidance):
         self.weighting = guidances[0].weighting
         self.needs_grad = any(guidance.needs_grad for guidance in guidances)
         self.couples_batch = any(guidance.couples_batch for guidance in guidances)
+        self.least_batch = max(guidance.least_batch for guidance in guidances)
         for part in self.guidances.modules():
             if isinstance(part, Guidance):
                 part.retains_graph = True
@@ -42,6 +43,9 @@ class Together(Guidance):
 
     def active(self, index: int, num_steps: int) -> bool:
         return bool(self._parts(index, num_steps))
+
+    def needs_grad_at(self, index: int, num_steps: int) -> bool:
+        return any(part.needs_grad_at(index, num_steps) for part in self._parts(index, num_steps))
 
     def forward(
         self, denoiser: Denoiser, x_t: Tensor, denoised: Denoised, index: int, noise: Noise, condition: Condition
@@ -79,10 +83,14 @@ class Window(Guidance):
         self.weighting = guidance.weighting
         self.needs_grad = guidance.needs_grad
         self.couples_batch = guidance.couples_batch
+        self.least_batch = guidance.least_batch
 
     def active(self, index: int, num_steps: int) -> bool:
         inside = num_steps * self.start_ratio < index <= num_steps * self.stop_ratio and index % self.interval == 0
         return inside and self.guidance.active(index, num_steps)
+
+    def needs_grad_at(self, index: int, num_steps: int) -> bool:
+        return self.active(index, num_steps) and self.guidance.needs_grad_at(index, num_steps)
 
     def forward(
         self, denoiser: Denoiser, x_t: Tensor, denoised: Denoised, index: int, noise: Noise, condition: Condition

@@ -14,6 +14,7 @@ from sgm_lightning.data.evaluated import ImageBatch
 from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.errors import SGMError
 from sgm_lightning.evaluation import Evaluation, Measure, Report, Space, load_spaces
+from sgm_lightning.evaluation.evaluation import per_sample_names
 from sgm_lightning.guidance import SelfGuidance
 from sgm_lightning.images import Images
 from sgm_lightning.metrics import minority_score
@@ -72,7 +73,41 @@ class EvaluationModule(pl.LightningModule):
         """Read the weights, unless they have been; the model must be able to judge the sets."""
         if self.backbone is not None and self.denoiser is None:
             self.denoiser = self.backbone.load().denoiser(self.spacing)
-            _check(self.denoiser, sets)
+            for name, images in sets.items():
+                _check(self.denoiser, name, images.shape, images.labels is not None)
+
+    def per_sample_names(self) -> list[str]:
+        """Everything that will be known of every image, as `minority_score` or `SPACE/metric`."""
+        model = self.backbone is not None
+        own = (["minority_score"] if model and self.score_draws else []) + (
+            ["nelbo"] if model and self.measure.nelbo else []
+        )
+        return own + [f"{name}/{metric}" for name, space in self.spaces.items() for metric in per_sample_names(space)]
+
+    def check(self, kinds: Mapping[str, tuple[tuple[int, ...], bool]]) -> None:
+        """Raise unless images can be measured that do not exist yet. The weights are read, and not kept.
+
+        Args:
+            kinds: Shape (C, H, W) of every set's images, and whether they are labelled.
+
+        Raises:
+            SGMError: If the model, or a space's extractor, cannot judge them.
+        """
+        for name, (shape, _) in kinds.items():
+            for space_name, space in self.spaces.items():
+                try:
+                    space.extractor(torch.zeros(1, *shape, dtype=torch.uint8))
+                except RuntimeError as error:
+                    reason = str(error).splitlines()[0]
+                    raise SGMError(
+                        f"The extractor of space {space_name} cannot take images of shape {shape}, as those of {name} "
+                        f"({reason}); choose another."
+                    ) from None
+        if self.backbone is not None:
+            denoiser = self.denoiser or self.backbone.load().denoiser(self.spacing)
+            self.scorer.perturb_index(denoiser.process, 0)
+            for name, (shape, labelled) in kinds.items():
+                _check(denoiser, name, shape, labelled)
 
     def test_step(self, batch: ImageBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Measure one batch of the set `batch.number`."""
@@ -105,15 +140,14 @@ class EvaluationModule(pl.LightningModule):
         self.report = Report(results, data.pair, text)
 
 
-def _check(denoiser: Denoiser, sets: Mapping[str, Images]) -> None:
-    """Raise unless the model can judge the images."""
+def _check(denoiser: Denoiser, name: str, shape: tuple[int, ...], labelled: bool) -> None:
+    """Raise unless the model can judge a set of images."""
     if denoiser.upsampler:
         raise SGMError("An upsampler cannot judge finished images alone; set `model.backbone` to the base model, or null.")
-    for name, images in sets.items():
-        if images.shape != tuple(denoiser.image_shape):
-            raise SGMError(
-                f"The model judges images of shape {tuple(denoiser.image_shape)}, got {images.shape} in {name}; resize "
-                "them, or set `model.backbone: null`."
-            )
-        if denoiser.num_classes and images.labels is None:
-            raise SGMError(f"The model needs class labels, but {name} has none; set `model.backbone: null` or label them.")
+    if tuple(shape) != tuple(denoiser.image_shape):
+        raise SGMError(
+            f"The model judges images of shape {tuple(denoiser.image_shape)}, got {tuple(shape)} in {name}; resize them, or "
+            "set `model.backbone: null`."
+        )
+    if denoiser.num_classes and not labelled:
+        raise SGMError(f"The model needs class labels, but {name} has none; set `model.backbone: null` or label them.")

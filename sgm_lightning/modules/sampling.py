@@ -9,9 +9,10 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from sgm_lightning.backbones import Checkpoint
+from sgm_lightning.backbones import Backbone, Checkpoint
 from sgm_lightning.data.chunks import Chunk, LowResolution, SampleIndices
 from sgm_lightning.diffusion import Condition, Denoiser, Execution
+from sgm_lightning.dry_run import answered, check_method, needs_gradients
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance, SelfGuidance
 from sgm_lightning.metrics import minority_score, to_uint8
@@ -70,25 +71,37 @@ class SamplingModule(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Read the weights; every check that needs them or the trainer comes before a file is written."""
-        precision = self.trainer.precision
+        first = self.denoiser is None
+        self.prepare(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
+        if first and self.denoiser is not None:
+            self.denoiser.execute(self.execution)
+
+    def prepare(self, trainer: pl.Trainer, data: pl.LightningDataModule, backbone: Backbone | None = None) -> None:
+        """Read the weights, and raise whatever drawing would: nothing is drawn or written.
+
+        Args:
+            trainer: Whose precision and mode the samples are drawn with.
+            data: What there is to draw.
+            backbone: The network, if it has been read already.
+
+        Raises:
+            SGMError: If model, method, data and trainer do not go together.
+        """
+        precision = trainer.precision
         if precision not in AUTOCAST:
             raise SGMError(
                 f"Sampling keeps the state in float32: trainer.precision must be 32-true, 16-mixed or bf16-mixed, got "
                 f"{precision}."
             )
-        needs_grad = self.guidance is not None and self.guidance.needs_grad
-        if needs_grad and getattr(self.trainer.predict_loop, "inference_mode", False):
-            raise SGMError(
-                "Guidance needs gradients, which inference mode forbids, got trainer.inference_mode: true; set "
-                "`trainer.inference_mode: false`."
-            )
+        inference_mode = getattr(trainer.predict_loop, "inference_mode", False)
+        if inference_mode and self.guidance is not None and self.guidance.needs_grad:
+            raise needs_gradients()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         if self.denoiser is None:
-            self.denoiser = self.backbone.load().denoiser(self.spacing)
-            self.denoiser.execute(self.execution)
+            self.denoiser = (backbone or self.backbone.load()).denoiser(self.spacing)
+        self.denoiser.autocast_dtype = AUTOCAST[precision]
         self.sampler.indices(self.denoiser.process.num_steps)
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, SampleIndices):
             data.check(self.denoiser.num_classes)
             if self.denoiser.upsampler != isinstance(data, LowResolution):
@@ -97,7 +110,22 @@ class SamplingModule(pl.LightningModule):
                     f"Upsamplers, and they alone, take low-resolution images: the model is {kind}, got data of class "
                     f"{type(data).__name__}; set `data.class_path` to SampleIndices or LowResolution."
                 )
-        self.denoiser.autocast_dtype = AUTOCAST[precision]
+            with torch.inference_mode(inference_mode):
+                self._try(data.chunk(0, self.denoiser.num_classes))
+
+    def _try(self, chunk: Chunk) -> None:
+        """Raise what drawing and scoring the first sample would, before hours have gone into others."""
+        denoiser = self.denoiser
+        assert denoiser is not None
+        device = next(denoiser.network.parameters()).device
+        inputs = (None if value is None else value[:1].to(device) for value in (chunk.labels, chunk.low_res))
+        condition = Condition(*inputs)
+        check_method(denoiser, self.sampler, self.guidance, condition)
+        if self.baseline:
+            check_method(denoiser, self.sampler.plain, None, condition)
+        blank = torch.zeros(1, *denoiser.image_shape, dtype=torch.uint8, device=device)
+        index = self.scorer.perturb_index(denoiser.process, 0)
+        minority_score(blank, answered(denoiser), self.score_distance, index, 0, [0], 1, condition)
 
     def predict_step(self, batch: Chunk, batch_idx: int) -> dict[str, Any]:
         """Draw one chunk.

@@ -19,6 +19,9 @@ DRAW_VERSION = 1
 # On record, but free to change: a run may be extended, and continued with another release.
 _RECORDED = {"num_samples", "version", "torch"}
 
+# Stands before the digest of a file that the settings name.
+FILE = "file, sha256 "
+
 
 def weights_sha256(weights: Mapping[str, Tensor]) -> str:
     """Fingerprint of a state dict: names and bytes in the order of the names."""
@@ -46,11 +49,30 @@ def agree(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dic
     new = {**manifest, **{key: value for key, value in defaults.items() if manifest[key] is None}}
     if not file.is_file() and write_atomically(file, _json(new), exclusive=True):
         return new
+    old = check(file, manifest, defaults)
+    new.update({key: old[key] for key in defaults if manifest[key] is None and key in old})
+    new["num_samples"] = max(new["num_samples"], old.get("num_samples", 0))
+    if new != old:
+        write_atomically(file, _json(new))
+    return new
+
+
+def check(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The manifest on record; writes nothing.
+
+    Args:
+        file: `manifest.json`, which exists.
+        manifest: See `agree`.
+        defaults: See `agree`.
+
+    Raises:
+        SGMError: If it cannot be read, or `agree` would refuse.
+    """
     try:
         old: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise SGMError(f"{file} cannot be read ({error}); restore it, or choose another run_dir.") from None
-    new.update({key: old[key] for key in defaults if manifest[key] is None and key in old})
+    new = {**manifest, **{key: old.get(key) for key in defaults if manifest[key] is None}}
     differing = [
         f"{key}: {before!r} → {now!r}" for key, before, now in _differences(old, new) if key.split(".")[0] not in _RECORDED
     ]
@@ -59,20 +81,23 @@ def agree(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dic
             f"run_dir {file.parent} holds a run with other settings ({'; '.join(differing)[:600]}); choose another "
             "run_dir, or repeat its settings to resume it."
         )
-    new["num_samples"] = max(new["num_samples"], old.get("num_samples", 0))
-    if new != old:
-        write_atomically(file, _json(new))
-    return new
+    return old
 
 
 def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
     """Dotted key and both values wherever two JSON values differ."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
-        return [] if old == new else [(key, old, new)]
+        return [] if old == new or _names_file(old, new) else [(key, old, new)]
     found = []
     for name in sorted({*old, *new}):
         found += _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
     return found
+
+
+def _names_file(old: Any, new: Any) -> bool:
+    """Whether a file has a digest now, but only a name on record, as in runs of before files were counted."""
+    texts = isinstance(old, str) and isinstance(new, str)
+    return texts and new.startswith(FILE) and not old.startswith(FILE)
 
 
 def _json(manifest: dict[str, Any]) -> Any:

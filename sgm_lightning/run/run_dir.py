@@ -17,7 +17,7 @@ import numpy as np
 from sgm_lightning.errors import SGMError
 from sgm_lightning.run.atomic import cannot_write, remove_leftovers, write_atomically
 from sgm_lightning.run.chunk_file import DamagedChunk, has_its_size, pack, unpack
-from sgm_lightning.run.manifest import agree
+from sgm_lightning.run.manifest import agree, check
 from sgm_lightning.run.merge import merge
 
 _CHUNK = re.compile(r"chunk-(\d+)\.npz")
@@ -49,6 +49,15 @@ class RunDir:
         for folder in (self.path, self.chunks):
             remove_leftovers(folder)
         return agree(self.path / "manifest.json", manifest, defaults or {})
+
+    def holds(self, manifest: dict[str, Any], defaults: dict[str, Any] | None = None) -> bool:
+        """Whether there is a run of this manifest; writes nothing.
+
+        Raises:
+            SGMError: If there is a run that `open` would refuse to go on with.
+        """
+        file = self.path / "manifest.json"
+        return file.is_file() and bool(check(file, manifest, defaults or {}))
 
     def chunk_file(self, number: int) -> Path:
         """File of one chunk."""

@@ -191,7 +191,7 @@ class Sampler(Chain):
         """
         condition = condition or Condition()
         guided = guidance is not None and guidance.active(index, denoiser.process.num_steps)
-        with_grad = guided and guidance is not None and guidance.needs_grad
+        with_grad = guidance is not None and guidance.needs_grad_at(index, denoiser.process.num_steps)
         direction = None
         with torch.set_grad_enabled(with_grad):
             x_t = x_t.detach().requires_grad_(with_grad)

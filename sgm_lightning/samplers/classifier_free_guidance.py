@@ -53,7 +53,7 @@ class ClassifierFreeGuidance(Wrapper):
     def _guided(self, denoiser: Denoiser, x_t: Tensor, index: int | Tensor, condition: Condition) -> Denoised:
         assert denoiser.null_class is not None and condition.labels is not None
         count = len(x_t)
-        both = condition.select([*range(count), *range(count)])
+        both = condition.repeat(2)
         assert both.labels is not None
         if both.embedding is None:
             labels = torch.cat([both.labels[:count], torch.full_like(both.labels[count:], denoiser.null_class)])

@@ -58,7 +58,7 @@ def score(
         num_levels: Levels, the rarest being the last.
         channels: 1 or 3, to convert to; default as the model's, which the pictures must then have.
         value_range: Pixel values that become −1 and 1; default all of the type's.
-        max_broken: Unreadable pictures that are left without a score.
+        max_broken: Unreadable pictures that are left without a score, in all parts together.
         batch_size: Pictures that are denoised at once.
         part_size: Pictures of a part.
         seed: Of the noise; picture i's noise depends on the seed and i alone.
@@ -123,7 +123,9 @@ class _Scoring:
         max_broken: int,
     ) -> None:
         self.denoiser, self.source, self.prepare, self.distance, self.index = denoiser, source, prepare, distance, index
-        self.num_draws, self.seed, self.batch_size, self.broken = num_draws, seed, batch_size, Broken(max_broken)
+        self.num_draws, self.seed, self.batch_size = num_draws, seed, batch_size
+        self.broken = Broken(max_broken, "max_broken")
+        self.counted: set[int] = set()  # finished parts whose broken pictures are noted
         self.labels = None if denoiser.num_classes is None else source.labels
         if denoiser.num_classes is not None and self.labels is None:
             raise SGMError(
@@ -141,6 +143,7 @@ class _Scoring:
             for number in tqdm(sorted(set(range(count)) - parts.finished(count)), unit="part", disable=None):
                 if parts.has(number) or not claims.take(f"part-{number:06d}"):
                     continue
+                self._count_broken(parts, size)
                 scores = self.rows(range(number * size, min((number + 1) * size, total)))
                 parts.write_chunk(number, score=scores.numpy())
                 claims.release(f"part-{number:06d}")
@@ -149,10 +152,23 @@ class _Scoring:
             claims.close()
         if len(parts.finished(count)) < count:
             return None
+        self._count_broken(parts, size)
+        return torch.from_numpy(np.concatenate([self._scores(parts, number) for number in range(count)]))
+
+    def _count_broken(self, parts: RunDir, size: int) -> None:
+        """What earlier calls and other processes could not read counts, too: those parts' pictures without a score."""
+        for number in sorted(parts.finished(-(-len(self.source) // size)) - self.counted):
+            self.counted.add(number)
+            for row in np.flatnonzero(np.isnan(self._scores(parts, number))):
+                self.broken.add(number * size + int(row), f"picture {number * size + int(row)} was not scored")
+
+    @staticmethod
+    def _scores(parts: RunDir, number: int) -> np.ndarray:
         try:
-            return torch.from_numpy(np.concatenate([parts.read_chunk(number)["score"] for number in range(count)]))
+            found: np.ndarray = parts.read_chunk(number)["score"]
         except DamagedChunk:
             raise SGMError(f"A part in {parts.chunks} fails its checksum; remove that folder and score again.") from None
+        return found
 
     def rows(self, rows: range) -> Tensor:
         """(n,) float32 scores, NaN where a picture cannot be read."""

@@ -21,10 +21,11 @@ class Broken:
 
     Args:
         limit: How many are tolerated.
+        option: What sets the limit, for the error.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, option: str = "data.max_broken") -> None:
+        self.limit, self.option = limit, option
         self.reasons: dict[int, str] = {}
 
     def add(self, index: int, reason: str) -> None:
@@ -38,7 +39,7 @@ class Broken:
             first = " | ".join(text.rstrip(".") for text in list(self.reasons.values())[:3])
             raise SGMError(
                 f"At most {self.limit} pictures may be broken, got {len(self.reasons)} ({first}); repair them or raise "
-                "`data.max_broken`."
+                f"`{self.option}`."
             )
 
 

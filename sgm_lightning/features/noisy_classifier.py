@@ -1,0 +1,30 @@
+"""What a classifier of noisy images makes of clean ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sgm_lightning.classifiers import Classifier, NoisyClassifier
+from sgm_lightning.classifiers.base import loaded
+from sgm_lightning.features.extractor import FeatureExtractor
+from sgm_lightning.features.prepare import Prepare
+
+
+class NoisyClassifierFeatures(FeatureExtractor):
+    """The pooled features of a classifier of noisy images, at t = 0.
+
+    Args:
+        classifier: The classifier; images are resized to its own.
+        name: What reports call the space.
+    """
+
+    def __init__(self, classifier: Classifier | NoisyClassifier, name: str = "noisy classifier") -> None:
+        super().__init__()
+        self.classifier = loaded(classifier)
+        channels, size, _ = self.classifier.image_shape
+        self.prepare = Prepare(size, channels)
+        self.name = name
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.classifier.pooled(x, torch.zeros(len(x), dtype=torch.long, device=x.device))

@@ -1,0 +1,90 @@
+"""What of a configuration of `predict` determines the samples, as their run's manifest records it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from sgm_lightning.run.manifest import FILE
+
+_WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+
+
+def sample_settings(config: Any) -> dict[str, Any]:
+    """The settings that determine a sample, as JSON types.
+
+    Weights, inputs and whatever file a method reads count by their bytes, not by where they are; N, seed and chunk size have
+    keys of their own in the manifest.
+
+    Args:
+        config: The whole configuration of `predict`, as its parser resolves it.
+    """
+    plain = _plain(config)
+    model = {key: value for key, value in plain["model"].items() if key not in ("threads", "backbone")}
+    for part in ("sampler", "guidance", "score_distance"):
+        model[part] = _by_bytes(_without_classifier_paths(model.get(part)))
+    return {
+        **model,
+        "backbone": _without(plain["model"]["backbone"], {"path", "url", "revision"}),
+        "data": _without(plain["data"], {"num_samples", "chunk_size", "seed", "base"}),
+        "precision": plain["trainer"]["precision"] or "32-true",
+    }
+
+
+def _by_bytes(value: Any) -> Any:
+    """The same with a digest in place of every name of a file, or of a folder that holds weights."""
+    if isinstance(value, dict):
+        return {key: inside if key == "class_path" else _by_bytes(inside) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [_by_bytes(inside) for inside in value]
+    files = _files(value) if isinstance(value, str) else []
+    if not files:
+        return value
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as content:
+            while block := content.read(1 << 20):
+                digest.update(block)
+    return FILE + digest.hexdigest()
+
+
+def _files(name: str) -> list[Path]:
+    """The file of that name, or the weights in the folder of that name, if there are any."""
+    path = Path(name)
+    try:
+        if path.is_file():
+            return [path]
+        # The current folder, and those above, are no one's weights.
+        if path.resolve() in (Path.cwd(), *Path.cwd().parents) or not path.is_dir():
+            return []
+        return sorted(file for file in path.rglob("*") if file.suffix in _WEIGHTS)
+    except (OSError, ValueError):  # no name that a file can have
+        return []
+
+
+def _without(value: Any, keys: set[str]) -> Any:
+    if isinstance(value, dict):
+        return {k: _without(v, keys) for k, v in value.items() if k not in keys}
+    return value
+
+
+def _without_classifier_paths(value: Any) -> Any:
+    """Guidance whose classifiers count by their weights, which the run's writer takes."""
+    if isinstance(value, list):
+        return [_without_classifier_paths(v) for v in value]
+    if isinstance(value, dict):
+        names = ("classifier", "discriminator")
+        return {k: _without(v, {"path", "url"}) if k in names else _without_classifier_paths(v) for k, v in value.items()}
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Namespaces and odd types as what JSON holds."""
+    if hasattr(value, "as_dict"):
+        value = value.as_dict()
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

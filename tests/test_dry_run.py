@@ -1,0 +1,149 @@
+"""What does not go together is refused before a run exists, so that the corrected command can have its folder."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from test_cli import predict, settings
+
+from sgm_lightning import DiffusersCheckpoint, SGMError, save_diffusers
+from sgm_lightning.classifiers import ClassifierFlags, NewClassifier, save_classifier
+from sgm_lightning.dry_run import check_method
+from sgm_lightning.fingerprint import sample_settings
+from sgm_lightning.guidance import ClassifierGuidance, Together, Window
+from sgm_lightning.samplers import CADS, DDIM, BestOf, BoostAndSkip
+
+FLAGS = {
+    "image_size": 28,
+    "in_channels": 1,
+    "out_channels": 3,
+    "classifier_width": 32,
+    "classifier_depth": 1,
+    "classifier_attention_resolutions": "",
+    "channel_mult": "1",
+    "num_head_channels": 32,
+}
+
+
+def of(name, **init_args):
+    return {"class_path": name, "init_args": init_args}
+
+
+def classifier(**flags):
+    return of("NewClassifier", flags={**FLAGS, **flags})
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ({"sampler": of("CADS")}, "unconditional"),
+        ({"sampler": of("BoostAndSkip", skip_steps=1, sampler=of("ClassifierFreeGuidance"))}, "label dropout"),
+        ({"sampler": of("BestOf", num_candidates=2), "guidance": of("ParticleGuidance")}, "couples"),
+        ({"guidance": of("ClassifierGuidance", classifier=classifier(image_size=32), label=1)}, "model's images"),
+        ({"guidance": of("ClassifierGuidance", classifier=classifier(), label="condition")}, "class-conditional"),
+    ],
+)
+def test_nothing_is_left_in_the_folder(tmp_path, capsys, model, told):
+    config = settings()
+    config["model"] |= {"guidance": None, **model}
+    assert predict(tmp_path, "run", config) == 1
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "run/manifest.json").exists() and not (tmp_path / "run/config.yaml").exists()
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    from conftest import FASHION
+
+    return DiffusersCheckpoint(str(FASHION)).load().denoiser(4)
+
+
+def test_a_classifier_of_another_chain_is_refused_early(denoiser):
+    classifier = NewClassifier(ClassifierFlags(**FLAGS)).load()
+    classifier.chain = ("linear", 1000)
+    with pytest.raises(SGMError, match="trained on the model's chain"):
+        check_method(denoiser, BestOf(2), Window(ClassifierGuidance(classifier, 1), interval=4))
+    classifier.chain = ("cosine", 1000)
+    check_method(denoiser, BestOf(2), Window(ClassifierGuidance(classifier, 1), interval=4))
+
+
+def test_a_guidance_that_acts_late_is_tried_early(denoiser):
+    """Inside windows and sums, and where the first step is not guided."""
+    wrong = ClassifierGuidance(NewClassifier(ClassifierFlags(**{**FLAGS, "image_size": 32})), 1)
+    late = Together([Window(wrong, stop_ratio=0.3)])
+    assert late.active(0, 4) and not late.active(3, 4)
+    with pytest.raises(SGMError, match="model's images"):
+        check_method(denoiser, DDIM(), late)
+
+
+def test_the_network_is_not_called(denoiser, monkeypatch):
+    monkeypatch.setattr(denoiser.network, "forward", lambda *_, **__: pytest.fail("called"))
+    right = ClassifierGuidance(NewClassifier(ClassifierFlags(**FLAGS)), 1)
+    check_method(denoiser, BestOf(2, sampler=BoostAndSkip(skip_steps=1)), right)
+    with pytest.raises(SGMError, match="unconditional"):
+        check_method(denoiser, BestOf(2, sampler=CADS()))
+
+
+def test_inference_mode_is_told_of_every_guidance_that_differentiates(tmp_path, capsys):
+    free = of("SelfGuidance", gradient="jacobian_free")
+    for name, guidance in (("free", free), ("classifier", of("ClassifierGuidance", classifier=classifier(), label=1))):
+        assert predict(tmp_path, name, settings(model__guidance=guidance, trainer__inference_mode=True)) == 1
+        assert "inference_mode: false" in capsys.readouterr().err
+        assert not (tmp_path / name / "manifest.json").exists()
+
+
+def test_files_beside_the_network_count_by_their_bytes(tmp_path, capsys):
+    """A guidance's own file, changed in place, is another run; the same bytes elsewhere are the same run."""
+    save_classifier(NewClassifier(ClassifierFlags(**FLAGS)).load(), tmp_path / "classifier.safetensors")
+    means = torch.eye(3, 32)
+    save_file({"means": means}, tmp_path / "means.safetensors")
+
+    def draw(file):
+        guidance = of(
+            "LowDensityGuidance",
+            classifier=of("TrainedClassifier", path=str(tmp_path / "classifier.safetensors")),
+            means=str(tmp_path / file),
+            label=1,
+        )
+        return predict(tmp_path, "run", settings(model__guidance=guidance, data__init_args__num_samples=2))
+
+    assert draw("means.safetensors") == 0
+    (tmp_path / "means.safetensors").rename(tmp_path / "moved.safetensors")
+    assert draw("moved.safetensors") == 0
+    save_file({"means": -means}, tmp_path / "moved.safetensors")
+    assert draw("moved.safetensors") == 1
+    assert "guidance.init_args.means" in capsys.readouterr().err
+    # On record as a path, as before files were counted: taken at its word, and counted from then on.
+    file = tmp_path / "run/manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["settings"]["guidance"]["init_args"]["means"] = "means.safetensors"
+    file.write_text(json.dumps(manifest))
+    assert draw("moved.safetensors") == 0
+    save_file({"means": means}, tmp_path / "moved.safetensors")
+    assert draw("moved.safetensors") == 1
+
+
+def test_what_names_no_file_counts_as_it_is(tmp_path, monkeypatch):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/model.safetensors").write_bytes(b"1")
+    monkeypatch.chdir(tmp_path)
+
+    def found(value):
+        model = {"backbone": {}, "guidance": {"class_path": "x.Y", "init_args": {"value": value}}}
+        config = {"model": model, "data": {}, "trainer": {"precision": None}}
+        return sample_settings(config)["guidance"]["init_args"]["value"]
+
+    for value in ("variance", "", ".", "..", "/", "a\0b", "x" * 5000, 3, None, ["condition"]):
+        assert found(value) == value
+    first = found("weights")
+    (tmp_path / "weights/model.safetensors").write_bytes(b"2")
+    assert first.startswith("file, sha256 ") and found("weights") != first
+
+
+def test_a_conditional_model_takes_what_an_unconditional_one_refuses(tmp_path, golden_backbone):
+    backbone = golden_backbone("adm_classcond", {"steps": 1000, "noise_schedule": "cosine"})
+    save_diffusers(backbone, tmp_path / "model")
+    config = settings(model__backbone__init_args__path=str(tmp_path / "model"), model__guidance=None)
+    config["model"]["sampler"] = of("CADS")
+    assert predict(tmp_path, "run", config) == 0
