@@ -78,7 +78,8 @@ def table(kept: list[Kept], costs: dict[str, dict[str, float]], real: LoadedSpac
     for row in sorted(kept, key=lambda row: costs.get(row.name, {}).get("evaluations", 1e9)):
         cost = costs.get(row.name, {})
         cells = [row.name, str(len(row.index))]
-        cells += [f"{cost['evaluations']:.0f}", f"{1000 * cost['seconds']:.0f}"] if cost else ["–"] * 2
+        cells.append(f"{cost['evaluations']:.0f}" if cost else "–")
+        cells.append(f"{1000 * cost['seconds']:.0f}" if "seconds" in cost else "–")
         cells += [f"{cost[key]:.2f}" if key in cost else "–" for key in PUSH]
         for key in COLUMNS:
             estimate = mean_estimate(row.columns[key], resamples=1)

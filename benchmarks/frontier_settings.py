@@ -42,7 +42,7 @@ def mixed(low: int, high: int) -> Model:
 
 
 def mixed_best_of(candidates: int, low: int, high: int, **options: Any) -> Model:
-    """The candidates share the noisier half; the perturb step is that of 0.8 of an even chain."""
+    """All candidates go through the noisier half, one goes on; the perturb step is that of 0.8 of an even chain."""
     score = {"class_path": "sgm_lightning.guidance.SelfGuidance", "init_args": {"perturb_log_snr": -2.3}}
     stage = ((low - 0.5) / (low + high), 1)
     return best_of({**mixed(low, high), **options}, candidates, stage, score=score)
