@@ -43,8 +43,8 @@ class DPMSolverPlusPlus(Sampler):
         super().__init__(clip)
         if min_sigma is not None and not (stochastic and min_sigma >= 0):
             raise SGMError(
-                f"min_sigma is the noise level, at least 0, below which `stochastic: true` adds no noise, got {min_sigma} and "
-                f"stochastic: {stochastic}; leave it out for one form at all steps."
+                f"min_sigma is the noise level, at least 0, below which `stochastic: true` adds no noise, got {min_sigma} "
+                f"and stochastic: {stochastic}; leave it out for one form at all steps."
             )
         self.stochastic = stochastic
         self.min_sigma = min_sigma
