@@ -47,6 +47,7 @@ def classifier(**flags):
 def test_nothing_is_left_in_the_folder(tmp_path, capsys, model, told):
     config = settings()
     config["model"] |= {"guidance": None, **model}
+    config["data"]["init_args"]["chunk_size"] = 3  # enough for what couples a chunk's samples
     assert predict(tmp_path, "run", config) == 1
     assert told in capsys.readouterr().err
     assert not (tmp_path / "run/manifest.json").exists() and not (tmp_path / "run/config.yaml").exists()
