@@ -4,6 +4,7 @@
                                            # process with another `--only` shares the work
     python benchmarks/frontier.py anchors  # real images, and what drawn ones become with noise, blur and contrast
     python benchmarks/frontier.py time     # seconds and evaluations of an image, in turns: on an idle machine
+                                           # (`--rounds 0`: what is counted alone, on any)
     python benchmarks/frontier.py report   # the tables and the plot of docs/performance.md, of what there is
 
 `--only PATTERN` takes the settings whose name it fits, `--num_samples` and `--seed` draw finalists on fresh seeds. What is
@@ -112,9 +113,14 @@ class Timed:
 
 
 def costs(names: list[str], execution: str, batch: int, rounds: int, threads: int = 2) -> dict[str, dict[str, float]]:
-    """Every setting once a round, in turns: the median of its seconds, and of its share of the reference's in its round."""
+    """Every setting once a round, in turns: the median of its seconds, and of its share of the reference's in its round.
+
+    Without rounds, what is counted alone: evaluations, and how far a guidance pushes.
+    """
     torch.set_num_threads(threads)
     timed = {name: Timed(name, "compiled" in execution, "bfloat16" in execution) for name in names}
+    if not rounds:
+        return {name: each.known for name, each in timed.items()}
     for each in timed.values():
         each.draw(0, batch)
     for number in range(rounds):
@@ -168,7 +174,9 @@ def main(
     if stage == "time":
         file = KEPT / f"costs_{execution}.json"
         known_costs = json.loads(file.read_text()) if file.is_file() else {}
-        file.write_text(json.dumps(known_costs | costs(chosen, execution, batch, rounds), indent=1))
+        for name, found in costs(chosen, execution, batch, rounds).items():
+            known_costs[name] = known_costs.get(name, {}) | found
+        file.write_text(json.dumps(known_costs, indent=1))
     if stage == "report":
         report(KEPT)
 
