@@ -29,7 +29,7 @@ import sgm_lightning.training  # noqa: F401  short class names in YAML come from
 from sgm_lightning.callbacks import Evaluate, RunWriter, SampleGrid, SamplingProgress, TrainingRun, WeightAverage
 from sgm_lightning.callbacks.report import ReportWriter
 from sgm_lightning.checkpoint_io import AtomicCheckpointIO
-from sgm_lightning.compare import compare
+from sgm_lightning.compare.command import compare
 from sgm_lightning.convert import convert
 from sgm_lightning.data import EvaluatedImages, SampleIndices, TrainingData
 from sgm_lightning.errors import SGMError
@@ -73,6 +73,8 @@ class SamplingCLI(LightningCLI):
         if config["trainer"]["logger"] in (None, True):
             kwargs["logger"] = False  # the writer starts TensorBoard once the run's folder may be written
         kwargs["default_root_dir"] = config["run_dir"]
+        if config["trainer"]["enable_progress_bar"] is False:  # Lightning refuses the bar that it did not make itself
+            self.trainer_defaults = {**self.trainer_defaults, "callbacks": []}
         return super().instantiate_trainer(**kwargs)
 
     def resolved(self) -> str:

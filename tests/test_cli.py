@@ -425,6 +425,12 @@ def test_subcommands():
     assert main(["--help"]) == 0
 
 
+def test_without_a_progress_bar(tmp_path, capsys):
+    for name, shown in (("bar", True), ("quiet", False)):
+        assert predict(tmp_path, name, settings(trainer__enable_progress_bar=shown)) == 0
+        assert ("Sampling" in capsys.readouterr().err) == shown
+
+
 def test_bfloat16_network_and_no_logger(tmp_path):
     assert predict(tmp_path, "full") == 0
     assert predict(tmp_path, "mixed", settings(trainer__precision="bf16-mixed")) == 0

@@ -329,7 +329,8 @@ def test_degraded_images():
     assert torch.equal(Degraded("a", contrast=0.5).images(source, {}).read([0])[0], (REAL[0] * 0.5).round().to(torch.uint8))
 
 
-def test_the_committed_comparison_resolves(tmp_path):
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("compare_*.yaml")), ids=lambda path: path.stem)
+def test_committed_comparisons_resolve(tmp_path, file):
     """Every setting of the YAML is one that `predict` takes, and at least eight are."""
     from sgm_lightning.cli import SamplingCLI, predict
 
@@ -338,7 +339,7 @@ def test_the_committed_comparison_resolves(tmp_path):
 
         def _run_subcommand(self, subcommand): ...
 
-    config = yaml.safe_load((ROOT / "configs/compare_fashion_mnist.yaml").read_text())
+    config = yaml.safe_load(file.read_text())
     base, methods = read_base(config["base"]), read_settings(config["settings"])
     assert len(methods) >= 8 and config["reference"] in config["settings"]
     check_names([*config["settings"], *config["anchors"]])

@@ -1,6 +1,5 @@
 """Methods side by side: the same seeds, the same measures, one table."""
 
 from sgm_lightning.compare.anchors import Anchor, Degraded, RareImages
-from sgm_lightning.compare.command import compare
 
-__all__ = ["Anchor", "Degraded", "RareImages", "compare"]
+__all__ = ["Anchor", "Degraded", "RareImages"]
