@@ -241,8 +241,8 @@ def test_every_config_parses(config):
 
 
 # Over which config a method goes, if not the demo's; the weights of the second group are not here.
-BASES = {"cads": "fashion_mnist_classes", "classifier_free_guidance": "fashion_mnist_classes"}
-ABSENT = {"lsun_minority_guidance": "lsun_bedroom256", "low_density": "fashion_mnist_classes"}
+BASES = dict.fromkeys(("cads", "classifier_free_guidance", "low_density"), "fashion_mnist_classes")
+ABSENT = {"lsun_minority_guidance": "lsun_bedroom256"}
 ADDED = {path.stem: path for folder in ("presets", "methods") for path in sorted((ROOT / "configs" / folder).glob("*.yaml"))}
 
 

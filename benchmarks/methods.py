@@ -1,0 +1,75 @@
+"""Fill docs/methods.md from finished comparisons, and keep their pictures and numbers in docs/methods.
+
+sgm-lightning compare --config configs/compare_fashion_mnist.yaml --output runs/compare
+sgm-lightning compare --config configs/compare_fashion_mnist_classes.yaml --output runs/compare_classes
+sgm-lightning compare --config configs/compare_self_guidance.yaml --output runs/compare_self_guidance
+python benchmarks/methods.py
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import auto_cli
+from protocol import fill, markdown
+
+ROOT = Path(__file__).parent.parent
+COLUMNS = {
+    "classifier/avg_knn": "AvgkNN, classifier",
+    "classifier/precision": "precision, classifier",
+    "classifier/density": "density, classifier",
+    "imagenet/precision": "precision, ImageNet",
+    "imagenet/density": "density, ImageNet",
+    "classifier/tail_frechet": "FD to the tail",
+    "minority_score": "score",
+    "nelbo": "NELBO",
+}
+
+
+def table(found: dict[str, Any]) -> str:
+    """A line a row: what it costs, the primary endpoint with its paired difference, and what it is to be read beside."""
+    primary, lines = found["primary"], []
+    for name, row in found["rows"].items():
+        metrics, cost = row["metrics"], row["cost"].get("evaluations")
+        paired = found["differences"].get(name, {}).get(primary)
+        between = "–" if paired is None else f"{paired['value']:+.2f} ({paired['low']:+.2f} … {paired['high']:+.2f})"
+        cells = [_number(metrics.get(key)) for key in COLUMNS]
+        lines.append([name, "–" if cost is None else f"{cost:.0f}", _number(metrics[primary]), between, *cells])
+    return markdown(["", "evaluations", "AvgkNN, ImageNet", "paired (95 %)", *COLUMNS.values()], lines)
+
+
+def main(
+    compare: str = "runs/compare", classes: str = "runs/compare_classes", choices: str = "runs/compare_self_guidance"
+) -> None:
+    """Read the three comparisons, as far as they are there.
+
+    Args:
+        compare: Folder of the comparison of all methods.
+        classes: Of what needs classes.
+        choices: Of self-guidance's choices.
+    """
+    kept = ROOT / "docs/methods"
+    kept.mkdir(exist_ok=True)
+    tables = {}
+    for name, folder in {"all": compare, "classes": classes, "choices": choices}.items():
+        if not (Path(folder) / "table.json").is_file():
+            print(f"{folder} holds no table.json: run its comparison first.")
+            continue
+        tables[name] = table(json.loads((Path(folder) / "table.json").read_text()))
+        for file in ("plot.png", "grid.png", "table.csv", "differences.md"):
+            shutil.copy(Path(folder) / file, kept / f"{name}_{file}")
+    fill(ROOT / "docs/methods.md", tables)
+
+
+def _number(metric: dict[str, Any] | None) -> str:
+    if metric is None or metric["value"] is None:
+        return "–"
+    value, error = metric["value"], metric.get("standard_error")
+    return f"{value:.3g}" if error is None else f"{value:.3g} ± {error:.1g}"
+
+
+if __name__ == "__main__":
+    auto_cli(main)
