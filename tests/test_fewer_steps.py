@@ -111,6 +111,36 @@ def test_a_rate_means_the_same_at_any_number_of_steps():
         assert shift(make(), 250, 5, top=0.9) == pytest.approx(shift(make(), 250, top=0.9), rel=0.05)
 
 
+def test_steps_without_noise_forget_less():
+    """One rate moves x_0 farther if the late steps are those of the form without noise."""
+    noisy = shift(DPMSolverPlusPlus(True, clip=False), 250)
+    for steps in (250, 50, "14,7"):
+        assert 1.1 < shift(DPMSolverPlusPlus(True, clip=False, min_sigma=0.64), steps) / noisy < 2
+
+
+def test_a_score_shift_is_not_asked_for_where_it_does_nothing():
+    """At index 0: the same image, for one call of the network less; what is added to the image itself still is."""
+    calls = []
+
+    class Counted(Constant):
+        def forward(self, denoiser, x_t, denoised, index, noise, condition):
+            calls.append(index)
+            return super().forward(denoiser, x_t, denoised, index, noise, condition)
+
+    for sampler in (DPMSolverPlusPlus(), DPMSolverPlusPlus(True), DPMSolverPlusPlus(True, min_sigma=0.6)):
+        calls.clear()
+        shift_score, add = Counted(0.01, 3, 1.0), Counted(0.01, 3, 1.0)
+        add.weighting = "constant"
+        denoiser = mixture(9)
+        for guidance in (shift_score, add):
+            sampler(denoiser, SampleNoise(0, [0], denoiser.image_shape), guidance)
+        assert calls == [6, 3, 6, 3, 0]
+        x_t, denoised = torch.zeros(1, *denoiser.image_shape), denoiser(torch.zeros(1, *denoiser.image_shape), 0)
+        unguided = sampler.step(denoiser, x_t, denoised, 0, SampleNoise(0, [0], denoiser.image_shape), None, None)
+        shifted = sampler.step(denoiser, x_t, denoised, 0, SampleNoise(0, [0], denoiser.image_shape), shift_score, x_t + 1)
+        assert torch.equal(unguided, shifted)
+
+
 def test_the_solver_with_noise_is_pushed_as_ancestral_sampling_is():
     """σ² g, in the limit of short steps."""
     for steps, loss in ((250, 0.03), (50, 0.13), (20, 0.26)):

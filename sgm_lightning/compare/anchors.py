@@ -66,7 +66,7 @@ class Anchor(ABC):
 
 
 class Degraded(Anchor):
-    """A setting's samples after noise, blur or a change of contrast, in this order after the contrast.
+    """A setting's samples after a change of contrast, blur, and noise, in this order.
 
     Args:
         of: Name of the setting.

@@ -33,14 +33,15 @@ class SelfGuidance(Guidance):
     Args:
         scale: Step size w (released: 0.4 for CelebA, 0.2 for ImageNet-64).
         rate: Step size in place of `scale`, which it overrides: scale = rate · interval. Under `DPMSolverPlusPlus` it means
-            the same at any interval and number of steps, under `DDPM` nearly so (a quarter less at 20 steps); not under
-            `DDIM`.
+            the same at any number of steps, and at any interval where steps are equally long (not in the noisiest tenth of
+            a cosine chain); under `DDPM` nearly so (a quarter less at 20 steps); not under `DDIM`.
         distance: d, a module that maps two (B, C, H, W) batches to (B,); default the L_2 norm. If it has a method `held`,
             which maps one batch to (B,), the direction has no component along that value's gradient, at the price of one
             more backward (`exact`) or forward (`finite_difference`): see `PerComplexity`.
         perturb_ratio: s as a share of the respaced chain, in (0, 1): int(num_steps · ratio). Default 0.8.
         perturb_train_step: s as a train step instead; the nearest step of the chain is used.
-        perturb_log_snr: s as ln(ᾱ_s / (1 − ᾱ_s)) instead, which means the same on every schedule.
+        perturb_log_snr: s as ln(ᾱ_s / (1 − ᾱ_s)) instead, which means the same on every schedule; the nearest step of the
+            chain is used, and short chains have few.
         interval: Guide where respaced index % interval == 0; index 0 counts.
         start_ratio: Guide only where index > num_steps · start_ratio; −1 for the whole chain.
         stop_ratio: Guide only where index ≤ num_steps · stop_ratio; 1 for the whole chain.

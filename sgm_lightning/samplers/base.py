@@ -125,7 +125,7 @@ class Sampler(Chain):
     """From x_T to x_0, with or without guidance.
 
     Args:
-        clip: Clip the unguided x0_hat to [−1, 1] in every step.
+        clip: Clip x0_hat to [−1, 1] in every step: the unguided one, as what wraps the sampler has changed it.
 
     Attributes:
         memory: What `step` keeps of the chain that is being moved; it belongs to the chain's `State`.
@@ -149,6 +149,10 @@ class Sampler(Chain):
         direction: Tensor | None,
     ) -> Tensor:
         """x_{t−1} from x_t; `direction` is the guidance's, None where the step is not guided."""
+
+    def answers(self, guidance: Guidance, index: int) -> bool:
+        """Whether a direction at respaced `index` changes x_{t−1}; where it does not, none is asked for."""
+        return True
 
     def selected(self, memory: Any, rows: Sequence[int]) -> Any:
         return memory
@@ -190,8 +194,9 @@ class Sampler(Chain):
         At a guided step one forward serves both the step and the guidance.
         """
         condition = condition or Condition()
-        guided = guidance is not None and guidance.active(index, denoiser.process.num_steps)
-        with_grad = guidance is not None and guidance.needs_grad_at(index, denoiser.process.num_steps)
+        num_steps = denoiser.process.num_steps
+        guided = guidance is not None and guidance.active(index, num_steps) and self.answers(guidance, index)
+        with_grad = guided and guidance is not None and guidance.needs_grad_at(index, num_steps)
         direction = None
         with torch.set_grad_enabled(with_grad):
             x_t = x_t.detach().requires_grad_(with_grad)

@@ -19,7 +19,7 @@ class ClassifierFreeGuidance(Wrapper):
     """x0_hat ← x0_hat(x_t, ∅) + w (x0_hat(x_t, c) − x0_hat(x_t, ∅)); the same of eps_hat, as both are linear in each other.
 
     ∅ is the class after the last of a network that was trained with label dropout. Both are one call of twice the batch;
-    w = 1 is the conditional model and w = 0 the unconditional one. Large w seeks what is typical of a class, w < 1 what is
+    w = 1 is the conditional model and w = 0 the unconditional one. w > 1 seeks what is typical of a class, w < 0 what is
     not. The variance is the conditional one's. A guidance sees the guided model.
 
     Args:

@@ -27,7 +27,12 @@ class DPMSolverPlusPlus(Sampler):
     some steps only is not smooth), and its factor, which changes much within a long step, is integrated exactly with g held:
     x_{t−1} gets σ' (ln((1 + σ) / α) − ln((1 + σ') / α')) g, or 2 σ'² / α' (asinh e^{λ'} − asinh e^λ) g with noise.
     The parts of any two chains add up alike, so a `rate` means the same at 20 steps and at 250; for short steps the second
-    is ancestral sampling's σ² g. Under `weighting: constant` the direction is added to x_{t−1}.
+    is ancestral sampling's σ² g. What a push leaves in x_0 hangs on the steps after it, too: those without noise forget
+    less, so that with `min_sigma` a rate moves x_0 up to twice as far as without. Under `weighting: constant` the direction
+    is added to x_{t−1}.
+
+    Where two steps of the chain lie close together, as at the seam of `spacing: "14,7"` (train steps 500 and 499), r is
+    small, and what the step before added as noise is extrapolated.
 
     Args:
         stochastic: Whether the steps add noise.
@@ -53,6 +58,10 @@ class DPMSolverPlusPlus(Sampler):
         """Whether the step from respaced `index` does."""
         return self.stochastic and math.exp(-process.log_snr_list[index] / 2) >= (self.min_sigma or 0.0)
 
+    def answers(self, guidance: Guidance, index: int) -> bool:
+        """Not at index 0, where σ' and with it the score's shift is zero."""
+        return index > 0 or guidance.weighting == "constant"
+
     def step(
         self,
         denoiser: Denoiser,
@@ -67,7 +76,7 @@ class DPMSolverPlusPlus(Sampler):
         self.memory = index, x0_hat
         shifts_score = direction is not None and guidance is not None and guidance.weighting == "variance"
         added = 0.0 if direction is None or shifts_score else direction
-        if index == 0:  # to ᾱ = 1, where σ' and with it the shift and the noise are zero
+        if index == 0:  # to ᾱ = 1, where σ' and with it the noise is zero
             return x0_hat + added
 
         def at(i: int) -> tuple[Tensor, Tensor]:
