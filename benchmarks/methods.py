@@ -13,8 +13,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import auto_cli
 from protocol import fill, markdown
+
+from sgm_lightning.classifiers import TrainedClassifier
+from sgm_lightning.images import RunImages
 
 ROOT = Path(__file__).parent.parent
 COLUMNS = {
@@ -41,6 +45,21 @@ def table(found: dict[str, Any]) -> str:
     return markdown(["", "evaluations", "AvgkNN, ImageNet", "paired (95 %)", *COLUMNS.values()], lines)
 
 
+@torch.no_grad()
+def shown_classes(folder: Path) -> dict[str, float]:
+    """Share of each run's images that show the class asked for, by the committed classifier of classes on clean images."""
+    classifier = (
+        TrainedClassifier(str(ROOT / "checkpoints/fashion_mnist_class_classifiers/classes.safetensors")).load().eval()
+    )
+    shares = {}
+    for run in sorted(file.parent for file in folder.glob("*/samples.npz")):
+        images = RunImages(str(run))
+        x = images.read(range(len(images))).float() / 127.5 - 1
+        found = classifier(x, torch.zeros(len(x), dtype=torch.long)).argmax(1)
+        shares[run.name] = float((found == torch.as_tensor(images.labels)).float().mean())
+    return shares
+
+
 def main(
     compare: str = "runs/compare", classes: str = "runs/compare_classes", choices: str = "runs/compare_self_guidance"
 ) -> None:
@@ -62,6 +81,8 @@ def main(
         for file in ("plot.png", "grid.png", "table.csv", "differences.md"):
             shutil.copy(Path(folder) / file, kept / f"{name}_{file}")
     fill(ROOT / "docs/methods.md", tables)
+    if "classes" in tables:
+        print("Images of the class asked for:", shown_classes(Path(classes)))
 
 
 def _number(metric: dict[str, Any] | None) -> str:
