@@ -210,6 +210,7 @@ def test_killed_while_measuring(compared, tmp_path):
     close(numbers(output), numbers(compared / "compare"))
 
 
+@pytest.mark.slow
 def test_two_commands_share_the_work(compared, tmp_path):
     """Nothing is drawn or measured twice, and both leave what one leaves."""
     line = command(tmp_path, comparison(tmp_path))

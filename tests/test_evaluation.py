@@ -110,6 +110,7 @@ def test_predict_ends_with_the_table(tmp_path, spaces, capsys):
     assert (tmp_path / "test" / "scores-samples.csv").is_file()
 
 
+@pytest.mark.slow
 def test_ranks_that_sample_measure_too(tmp_path, spaces):
     """Two ranks draw and measure, the first one compares: the same numbers as one process finds."""
     assert predict(tmp_path, "one", with_evaluation(spaces)) == 0
@@ -136,6 +137,7 @@ MODEL = {
 }
 
 
+@pytest.mark.slow
 def test_two_processes_and_any_batch_size(tmp_path, spaces):
     np.savez(tmp_path / "images.npz", arr_0=GRAY[:7].permute(0, 2, 3, 1).numpy())
     images = ["--data.images", str(tmp_path / "images.npz")]
