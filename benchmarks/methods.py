@@ -19,6 +19,7 @@ from protocol import fill, markdown
 
 from sgm_lightning.classifiers import TrainedClassifier
 from sgm_lightning.images import RunImages
+from sgm_lightning.metrics import from_uint8
 
 ROOT = Path(__file__).parent.parent
 COLUMNS = {
@@ -48,13 +49,12 @@ def table(found: dict[str, Any]) -> str:
 @torch.no_grad()
 def shown_classes(folder: Path) -> dict[str, float]:
     """Share of each run's images that show the class asked for, by the committed classifier of classes on clean images."""
-    classifier = (
-        TrainedClassifier(str(ROOT / "checkpoints/fashion_mnist_class_classifiers/classes.safetensors")).load().eval()
-    )
+    file = ROOT / "checkpoints/fashion_mnist_class_classifiers/classes.safetensors"
+    classifier = TrainedClassifier(str(file)).load().eval()
     shares = {}
     for run in sorted(file.parent for file in folder.glob("*/samples.npz")):
         images = RunImages(str(run))
-        x = images.read(range(len(images))).float() / 127.5 - 1
+        x = from_uint8(images.read(range(len(images))))
         found = classifier(x, torch.zeros(len(x), dtype=torch.long)).argmax(1)
         shares[run.name] = float((found == torch.as_tensor(images.labels)).float().mean())
     return shares

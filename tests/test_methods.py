@@ -169,6 +169,8 @@ def test_cads_hides_the_class_first_and_shows_it_last(classes, psi):
         y_hat = math.sqrt(gamma) * y + 0.25 * math.sqrt(1 - gamma) * n
         y_r = (y_hat - y_hat.mean(1, True)) / y_hat.std(1, keepdim=True) * y.std(1, keepdim=True) + y.mean(1, True)
         torch.testing.assert_close(found, psi * y_r + (1 - psi) * y_hat)
+        if psi == 1:
+            torch.testing.assert_close(found.std(1), y.std(1))
     assert torch.equal(noise.condition(5, 8)[1:], SampleNoise(0, [1], SHAPE).condition(5, 8))
 
 
@@ -262,14 +264,14 @@ def test_every_method_composes_with_every_other(sampler, conditional):
         return drawn(nested(**options), classes, range(3), guidance, condition)
 
     x = x_0()
-    assert x.shape == (3, *classes.image_shape)
+    assert x.shape == (3, *classes.image_shape) and float(x.abs().max()) < 3
     assert float((x - drawn(sampler, classes, range(3), condition=condition)).abs().max()) > 1e-3
     parts = [{"boost": 1.0}, {"k": 1.0}, {"tau_2": 0.31}, {"w": 1.0}, {"scale": 0.0}, {"repel": 0.0}]
     for part in parts if isinstance(sampler, DPMSolverPlusPlus) else []:
         assert float((x - x_0(**part)).abs().max()) > 1e-3, part
     one, guidance = Condition(torch.tensor([1])), SelfGuidance(0.5, interval=2)
     best, simple = (drawn(BestOf(2, sampler=chain), classes, [0], guidance, one) for chain in (nested(), sampler))
-    assert float((best - simple).abs().max()) > 1e-3
+    assert torch.isfinite(best).all() and float((best - simple).abs().max()) > 1e-3
 
 
 # One clear sentence
