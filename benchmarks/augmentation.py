@@ -13,12 +13,11 @@ import numpy as np
 import torch
 import yaml
 from jsonargparse import auto_cli
+from train_classifier import fit_classifier
 
 from sgm_lightning.cli import main
 from sgm_lightning.features import FashionMNISTClassifier, Prepare
-from sgm_lightning.features.train_classifier import fit_classifier
-from sgm_lightning.images import FashionMNIST, RunImages
-from sgm_lightning.sources import ImagesSource, LongTail
+from sgm_lightning.images import FashionMNIST, ImagesSource, LongTail, RunImages
 
 TAIL = [5, 6, 7, 8, 9]
 STEPS, INTERVAL, DRAWS = 50, 5, 4

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from sgm_lightning.files.process import started
 from sgm_lightning.run import RunDir
 from sgm_lightning.run.chunk_file import DamagedChunk
-from sgm_lightning.run.process import started
 
 ROOT = Path(__file__).parents[1]
 CHUNK_SIZE = 2
@@ -52,7 +52,7 @@ class Run:
                 "threads": 1,
             },
             "data": {
-                "class_path": "sgm_lightning.data.SampleIndices",
+                "class_path": "sgm_lightning.predict.SampleIndices",
                 "init_args": {"num_samples": chunks * CHUNK_SIZE - 1, "chunk_size": CHUNK_SIZE},
             },
             "trainer": {"accelerator": "cpu"},

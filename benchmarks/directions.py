@@ -18,8 +18,8 @@ from torch import Tensor
 
 from sgm_lightning import DDPM, Condition, DiffusersCheckpoint, SampleNoise, SelfGuidance
 from sgm_lightning.diffusion import Denoiser
+from sgm_lightning.diffusion.pixels import from_uint8
 from sgm_lightning.images import FashionMNIST
-from sgm_lightning.metrics import from_uint8
 
 NAMES = ("exact", "v", "J v", "v of another sample", "x0_hat − mean")
 

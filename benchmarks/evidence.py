@@ -23,7 +23,7 @@ from protocol import best_of, degraded, evaluate, fill, markdown, measure, rare_
 from torch import Tensor
 
 from sgm_lightning.evaluation import LoadedSpace, Results
-from sgm_lightning.evaluation.pictures import save_extremes, save_histograms, save_scatter
+from sgm_lightning.evaluation.figures import save_extremes, save_histograms, save_scatter
 from sgm_lightning.evaluation.report import paired_differences
 from sgm_lightning.evaluation.statistics import holm, rank_correlation, two_sided_p
 from sgm_lightning.features import FashionMNISTClassifier

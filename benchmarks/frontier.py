@@ -33,8 +33,8 @@ from protocol import CHECKPOINT, degraded, evaluate, measure, rare_test_images, 
 from push import push
 
 from sgm_lightning import DDPM, DiffusersCheckpoint, Execution, SampleNoise
-from sgm_lightning.cost import sampling_cost
 from sgm_lightning.images import ArrayImages, FashionMNIST, Images, RunImages
+from sgm_lightning.predict.cost import sampling_cost
 
 RUNS = Path("runs/frontier")
 KEPT = Path("docs/frontier")
@@ -51,7 +51,7 @@ def config(model: Model, num_samples: int, seed: int) -> dict[str, Any]:
     return {
         # Compiling takes a minute; only the long chains win it back. Results differ in the last digits alone.
         "model": {"backbone": backbone, "score_draws": 1, "execution": {"compile": model["spacing"] == 250}, **model},
-        "data": {"class_path": "sgm_lightning.data.SampleIndices", "init_args": data},
+        "data": {"class_path": "sgm_lightning.predict.SampleIndices", "init_args": data},
     }
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 Model = dict[str, Any]
 
-L2 = {"class_path": "sgm_lightning.guidance.Lp", "init_args": {"p": 2.0}}
+L2 = {"class_path": "sgm_lightning.scores.Lp", "init_args": {"p": 2.0}}
 CLASSIFIER = {
-    "class_path": "sgm_lightning.guidance.FeatureDistance",
+    "class_path": "sgm_lightning.scores.FeatureDistance",
     "init_args": {"extractor": {"class_path": "sgm_lightning.features.FashionMNISTClassifier"}},
 }
 

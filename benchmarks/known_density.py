@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sgm_lightning import DDPM, Condition, Denoiser, DiffusionProcess, SampleNoise, SelfGuidance
 from sgm_lightning.diffusion import Denoised, make_betas
-from sgm_lightning.rng import Noise
+from sgm_lightning.diffusion.noise import Noise
 
 SHAPE = (1, 4, 4)
 DIM = 16

@@ -17,9 +17,9 @@ import yaml
 
 from sgm_lightning import Backbone, save_diffusers
 from sgm_lightning.backbones.unet import ADMUNet2DModel
-from sgm_lightning.callbacks import RunWriter
 from sgm_lightning.cli import main
 from sgm_lightning.diffusion import make_betas
+from sgm_lightning.predict import RunWriter
 
 
 def resident() -> float:
@@ -64,7 +64,7 @@ def measure() -> int:
             "score_draws": 1,
         }
         data = {
-            "class_path": "sgm_lightning.data.SampleIndices",
+            "class_path": "sgm_lightning.predict.SampleIndices",
             "init_args": {"num_samples": chunks * 64, "chunk_size": 64},
         }
         config = Path(folder, "config.yaml")

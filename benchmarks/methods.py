@@ -18,8 +18,8 @@ from jsonargparse import auto_cli
 from protocol import fill, markdown
 
 from sgm_lightning.classifiers import TrainedClassifier
+from sgm_lightning.diffusion.pixels import from_uint8
 from sgm_lightning.images import RunImages
-from sgm_lightning.metrics import from_uint8
 
 ROOT = Path(__file__).parent.parent
 COLUMNS = {

@@ -13,9 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sgm_lightning.callbacks import RunWriter, SamplingProgress
 from sgm_lightning.cli import main
-from sgm_lightning.modules import SamplingModule
+from sgm_lightning.predict import RunWriter, SamplingModule, SamplingProgress
 from sgm_lightning.run import Claims, RunDir
 
 ROOT = Path(__file__).parents[1]

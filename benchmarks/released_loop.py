@@ -11,8 +11,8 @@ from torch import Tensor
 
 from sgm_lightning import DDPM, Condition, Denoiser
 from sgm_lightning.diffusion import Denoised
+from sgm_lightning.diffusion.noise import Noise
 from sgm_lightning.guidance import Guidance
-from sgm_lightning.rng import Noise
 
 
 class ReleasedDDPM(DDPM):

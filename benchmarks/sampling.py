@@ -164,8 +164,8 @@ def compare(network: str, variants: list[str], batch: int, interval: int, repeat
 
 def outside() -> dict[str, float]:
     """Share of a `predict` of the demo (no baseline, no evaluation) that passes outside the network's calls."""
-    from sgm_lightning.callbacks import RunWriter
     from sgm_lightning.cli import main
+    from sgm_lightning.predict import RunWriter
 
     network = {"seconds": 0.0}
     call, gradient = Denoiser._network, torch.autograd.grad

@@ -19,14 +19,19 @@ from PIL import Image
 from torch import Tensor
 
 from sgm_lightning.backbones import ADMFlags, Checkpoint, DiffusersCheckpoint, NewNetwork
-from sgm_lightning.callbacks import SampleGrid, TrainingRun, WeightAverage
-from sgm_lightning.data import FolderData, TrainingBatch, TrainingData
-from sgm_lightning.images import FashionMNIST
-from sgm_lightning.metrics import from_uint8
-from sgm_lightning.modules import TrainingModule
-from sgm_lightning.sources import ImagesSource
-from sgm_lightning.trainer import RunTrainer
-from sgm_lightning.training import ema_update
+from sgm_lightning.commands.trainer import RunTrainer
+from sgm_lightning.diffusion.pixels import from_uint8
+from sgm_lightning.fit import (
+    FolderData,
+    SampleGrid,
+    TrainingBatch,
+    TrainingData,
+    TrainingModule,
+    TrainingRun,
+    WeightAverage,
+    ema_update,
+)
+from sgm_lightning.images import FashionMNIST, ImagesSource
 
 
 class Stopwatch(pl.Callback):

@@ -6,7 +6,7 @@ from test_metrics import mixture
 from torch import nn
 
 from sgm_lightning import DDIM, DDPM, BestOf, DPMSolverPlusPlus, SelfGuidance, SGMError
-from sgm_lightning.rng import SampleNoise
+from sgm_lightning.diffusion.noise import SampleNoise
 
 
 class Brightness(nn.Module):

@@ -22,11 +22,11 @@ from sgm_lightning.classifiers import (
     TrainedClassifier,
     save_classifier,
 )
+from sgm_lightning.diffusion.noise import SampleNoise
 from sgm_lightning.features import NoisyClassifierFeatures
 from sgm_lightning.features.class_means import class_means, save_class_means
 from sgm_lightning.guidance import ClassifierGuidance, LowDensityGuidance, Window
 from sgm_lightning.images.base import ArrayImages
-from sgm_lightning.rng import SampleNoise
 
 CASES = {path.stem: json.loads(path.read_text()) for path in sorted(GOLDENS.glob("*.json"))}
 CASES = {name: case for name, case in CASES.items() if isinstance(case, dict) and case.get("kind") == "classifier"}

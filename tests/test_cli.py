@@ -17,7 +17,8 @@ from conftest import FASHION, GOLDENS, changed, golden_flags
 from sgm_lightning import ADMCheckpoint, ADMFlags, Backbone, DiffusersCheckpoint, SGMError, save_diffusers
 from sgm_lightning.backbones import NewNetwork
 from sgm_lightning.backbones.adm_flags import unet_from_flags
-from sgm_lightning.cli import SamplingCLI, main
+from sgm_lightning.cli import main
+from sgm_lightning.commands.predict import SamplingCLI
 from sgm_lightning.diffusion import make_betas
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +41,7 @@ def settings(**changes):
             "threads": 1,
         },
         "data": {
-            "class_path": "sgm_lightning.data.SampleIndices",
+            "class_path": "sgm_lightning.predict.SampleIndices",
             "init_args": {"num_samples": 5, "chunk_size": 2},
         },
         "trainer": {"accelerator": "cpu"},
@@ -133,7 +134,7 @@ def test_cascade(tmp_path, golden_backbone):
     np.savez(tmp_path / "low.npz", low, np.array([1, 2, 3]))
     config = settings(model__backbone__init_args__path=str(tmp_path / "model"), model__guidance=None)
     config["data"] = {
-        "class_path": "sgm_lightning.data.LowResolution",
+        "class_path": "sgm_lightning.predict.LowResolution",
         "init_args": {"base": str(tmp_path / "low.npz"), "chunk_size": 2},
     }
     assert predict(tmp_path, "run", config) == 0

@@ -333,7 +333,7 @@ def test_degraded_images():
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("compare_*.yaml")), ids=lambda path: path.stem)
 def test_committed_comparisons_resolve(tmp_path, file):
     """Every setting of the YAML is one that `predict` takes, and at least eight are (six, of what needs classes)."""
-    from sgm_lightning.cli import SamplingCLI, predict
+    from sgm_lightning.commands.predict import SamplingCLI, predict
 
     class Parsed(SamplingCLI):
         def instantiate_classes(self): ...

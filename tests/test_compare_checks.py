@@ -21,7 +21,8 @@ from sgm_lightning.compare.settings import read_base, read_settings
 from sgm_lightning.compare.tables import _finite
 from sgm_lightning.compare.timing import seconds_per_image
 from sgm_lightning.evaluation import Evaluation
-from sgm_lightning.modules import EvaluationModule, SamplingModule
+from sgm_lightning.evaluation.module import EvaluationModule
+from sgm_lightning.predict import SamplingModule
 from sgm_lightning.run import RunDir
 
 

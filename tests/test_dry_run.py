@@ -9,9 +9,9 @@ from test_cli import predict, settings
 
 from sgm_lightning import DiffusersCheckpoint, SGMError, save_diffusers
 from sgm_lightning.classifiers import ClassifierFlags, NewClassifier, save_classifier
-from sgm_lightning.dry_run import check_method
-from sgm_lightning.fingerprint import sample_settings
 from sgm_lightning.guidance import ClassifierGuidance, Together, Window
+from sgm_lightning.predict.check import check_method
+from sgm_lightning.predict.settings import sample_settings
 from sgm_lightning.samplers import CADS, DDIM, BestOf, BoostAndSkip
 
 FLAGS = {

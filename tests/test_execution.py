@@ -35,9 +35,10 @@ from sgm_lightning import (
 from sgm_lightning.backbones import NewNetwork
 from sgm_lightning.classifiers import ClassifierFlags, NewClassifier
 from sgm_lightning.cli import main
-from sgm_lightning.cost import sampling_cost
-from sgm_lightning.guidance import ClassifierGuidance, LowDensityGuidance, PerComplexity
-from sgm_lightning.modules import SamplingModule
+from sgm_lightning.guidance import ClassifierGuidance, LowDensityGuidance
+from sgm_lightning.predict import SamplingModule
+from sgm_lightning.predict.cost import sampling_cost
+from sgm_lightning.scores import PerComplexity
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from live_memory import LiveBytes

@@ -7,8 +7,8 @@ from test_metrics import mixture
 
 from sgm_lightning import DDPM, DPMSolverPlusPlus, SGMError
 from sgm_lightning.diffusion import make_betas
+from sgm_lightning.diffusion.noise import SampleNoise
 from sgm_lightning.guidance import Guidance
-from sgm_lightning.rng import SampleNoise
 
 
 @pytest.mark.parametrize("stochastic", [False, True])

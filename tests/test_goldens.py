@@ -9,9 +9,9 @@ from conftest import GOLDENS
 from safetensors.torch import load_file
 
 from sgm_lightning import DDIM, DDPM, LPIPS, BoostAndSkip, Condition, Execution, Lp, SelfGuidance, to_uint8
+from sgm_lightning.fit import Objective
 from sgm_lightning.metrics.density import avg_knn, local_outlier_factor, rarity_score
-from sgm_lightning.metrics.elbo import bound_term, prior_term
-from sgm_lightning.training import Objective
+from sgm_lightning.scores.elbo import bound_term, prior_term
 
 CASES = {
     path.stem: json.loads(path.read_text())

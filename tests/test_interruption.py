@@ -14,7 +14,7 @@ import yaml
 from test_cli import ROOT, predict, settings
 
 from sgm_lightning.diffusion import Denoiser
-from sgm_lightning.run.process import started
+from sgm_lightning.files.process import started
 from sgm_lightning.signals import EXIT_RESUMABLE
 
 SMALL = {"model__spacing": 8, "data__init_args__num_samples": 10}

@@ -27,8 +27,8 @@ from sgm_lightning import (
     TemporalScoreRescaling,
 )
 from sgm_lightning.diffusion import make_betas
+from sgm_lightning.diffusion.noise import SampleNoise
 from sgm_lightning.guidance import ParticleGuidance, Together, Window
-from sgm_lightning.rng import SampleNoise
 
 SHAPE = (1, 4, 4)
 

@@ -7,8 +7,9 @@ from test_sampling import Mixture
 
 from sgm_lightning import SGMError
 from sgm_lightning.diffusion import Denoiser, DiffusionProcess, make_betas
-from sgm_lightning.metrics import density, elbo, frechet
+from sgm_lightning.metrics import density, frechet
 from sgm_lightning.metrics.neighbours import nearest
+from sgm_lightning.scores import elbo
 
 GENERATOR = torch.Generator().manual_seed(0)
 REAL = torch.randn(700, 12, generator=GENERATOR) + 5.0

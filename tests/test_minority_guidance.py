@@ -16,11 +16,11 @@ from test_metrics import mixture
 from sgm_lightning import DiffusersCheckpoint, Lp, SGMError, minority_score
 from sgm_lightning.classifiers import ClassifierFlags, NewClassifier, StackedClassifier, TrainedClassifier
 from sgm_lightning.cli import main
-from sgm_lightning.images import FashionMNIST
-from sgm_lightning.metrics.minority_score import from_uint8, reconstruction_distance
-from sgm_lightning.rng import Stream, generator
-from sgm_lightning.scoring import level_of, read_levels, thresholds
-from sgm_lightning.sources import FolderSource, ImagesSource, MinorityLevels, RealAndDrawn
+from sgm_lightning.diffusion.noise import Stream, generator
+from sgm_lightning.diffusion.pixels import from_uint8
+from sgm_lightning.images import FashionMNIST, FolderSource, ImagesSource, MinorityLevels, RealAndDrawn
+from sgm_lightning.images.levels import level_of, read_levels, thresholds
+from sgm_lightning.scores.minority import reconstruction_distance
 
 ROOT = Path(__file__).parents[1]
 CLASSIFIER = ROOT / "checkpoints/fashion_mnist_minority_classifier"

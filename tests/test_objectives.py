@@ -8,8 +8,8 @@ from torch import nn
 
 from sgm_lightning import Denoiser, DiffusionProcess, SGMError
 from sgm_lightning.diffusion import make_betas
-from sgm_lightning.metrics.elbo import bound_term
-from sgm_lightning.training import LossSecondMoment, Objective, UniformSteps, ema_update, warmup_schedule
+from sgm_lightning.fit import LossSecondMoment, Objective, UniformSteps, ema_update, warmup_schedule
+from sgm_lightning.scores.elbo import bound_term
 
 PROCESS = DiffusionProcess(make_betas("cosine"))
 SHAPE = (2, 4, 4)

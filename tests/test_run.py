@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from sgm_lightning import SGMError
+from sgm_lightning.files.atomic import remove_leftovers, write_atomically
+from sgm_lightning.files.process import Process, current
 from sgm_lightning.run import ChunkQueue, Claims, RunDir
-from sgm_lightning.run.atomic import remove_leftovers, write_atomically
 from sgm_lightning.run.chunk_file import DamagedChunk, pack, unpack
-from sgm_lightning.run.process import Process, current
 
 MANIFEST = {"seed": 0, "threads": None, "settings": {"guidance": {"scale": 1.0}}, "num_samples": 10, "version": "1"}
 
@@ -207,7 +207,7 @@ def test_a_claim_excludes_and_is_given_back(run):
 )
 def test_claims_of_the_certainly_dead_are_taken_at_once(run, monkeypatch, owner, taken):
     me = Process(**{**vars(current()), "job": "7", "restart": 1})
-    monkeypatch.setattr("sgm_lightning.run.process.current", lambda: me)
+    monkeypatch.setattr("sgm_lightning.files.process.current", lambda: me)
     if owner.get("pid") == "dead":
         owner = {"pid": dead_pid()}
     write_claim(run.claims, "a", **owner)

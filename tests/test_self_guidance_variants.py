@@ -8,9 +8,10 @@ from test_methods import SHAPE, gaussian
 from test_metrics import mixture
 
 from sgm_lightning import DDPM, Condition, Lp, SelfGuidance, SGMError
-from sgm_lightning.guidance import ELBOGuidance, PerComplexity, SquaredError
+from sgm_lightning.diffusion.noise import SampleNoise
+from sgm_lightning.guidance import ELBOGuidance
 from sgm_lightning.guidance.self_guidance import across
-from sgm_lightning.rng import SampleNoise
+from sgm_lightning.scores import PerComplexity, SquaredError
 
 
 def elbo_score(guidance, denoiser, x_0, repeats):

@@ -11,12 +11,21 @@ import torch
 from PIL import Image
 
 from sgm_lightning import SGMError
-from sgm_lightning.data.draws import Draws, Positions
-from sgm_lightning.data.training import TrainingData
-from sgm_lightning.images import ArrayImages, ImageFolder, MedMNIST, NpzImages, TorchvisionImages
-from sgm_lightning.sources import CSVSource, FolderSource, ImagesSource, LongTail
-from sgm_lightning.sources.prepare import Prepare
-from sgm_lightning.sources.squares import Squares
+from sgm_lightning.fit.data import TrainingData
+from sgm_lightning.fit.draws import Draws, Positions
+from sgm_lightning.images import (
+    ArrayImages,
+    CSVSource,
+    FolderSource,
+    ImageFolder,
+    ImagesSource,
+    LongTail,
+    MedMNIST,
+    NpzImages,
+    TorchvisionImages,
+)
+from sgm_lightning.images.crop import Prepare
+from sgm_lightning.images.squares import Squares
 
 RNG = np.random.default_rng(0)
 

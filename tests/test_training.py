@@ -21,12 +21,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sgm_lightning import ADMFlags, Condition, DiffusersCheckpoint, SGMError, save_diffusers
 from sgm_lightning.backbones import NewNetwork, TrainedCheckpoint
+from sgm_lightning.backbones.lora import LoRA
 from sgm_lightning.backbones.rebuild import with_classes, without_classes
 from sgm_lightning.cli import main
-from sgm_lightning.data import TrainingData
-from sgm_lightning.modules import TrainingModule
-from sgm_lightning.sources import FolderSource
-from sgm_lightning.training.lora import LoRA
+from sgm_lightning.fit import TrainingData, TrainingModule
+from sgm_lightning.images import FolderSource
 
 ROOT = Path(__file__).parents[1]
 FLAGS = {
@@ -64,7 +63,7 @@ def settings(folder, **changes):
             "nelbo_spacing": 12,
         },
         "data": {
-            "class_path": "sgm_lightning.data.FolderData",
+            "class_path": "sgm_lightning.fit.FolderData",
             "init_args": {"root": str(folder), "batch_size": 4, "held_out_share": 0.25},
         },
         "average": {"decay": 0.9},
@@ -131,7 +130,7 @@ def test_fit_then_predict_test_and_convert(tmp_path, folder, capsys):
     model = {"class_path": "sgm_lightning.backbones.TrainedCheckpoint", "init_args": {"path": str(tmp_path / "run")}}
     draw = {
         "model": {"backbone": model, "spacing": 4, "score_draws": 1, "guidance": "sgm_lightning.guidance.SelfGuidance"},
-        "data": {"class_path": "sgm_lightning.data.SampleIndices", "init_args": {"num_samples": 4, "chunk_size": 2}},
+        "data": {"class_path": "sgm_lightning.predict.SampleIndices", "init_args": {"num_samples": 4, "chunk_size": 2}},
         "trainer": {"accelerator": "cpu"},
     }
     (tmp_path / "draw.yaml").write_text(yaml.safe_dump(draw))
@@ -188,7 +187,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path, folder):
     """Dropout on, gradients gathered, steps drawn by their losses; the pass over the data ends in the middle, too."""
     config = settings(folder, trainer__max_steps=14, trainer__accumulate_grad_batches=2, model__nelbo_spacing=4)
     config["model"]["backbone"]["init_args"]["flags"]["diffusion_steps"] = 4  # all soon have a loss
-    sampler = {"class_path": "sgm_lightning.training.LossSecondMoment", "init_args": {"history": 1, "num_steps": 4}}
+    sampler = {"class_path": "sgm_lightning.fit.LossSecondMoment", "init_args": {"history": 1, "num_steps": 4}}
     config["model"]["step_sampler"] = sampler
     line, environment = command(tmp_path, config, "killed")
     process = subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -306,13 +305,13 @@ def test_adapters_beside_new_classes(tmp_path, folder, capsys):
 
 
 def test_held_out_classes_go_by_name(tmp_path, folder, capsys):
-    source = {"class_path": "sgm_lightning.sources.FolderSource", "init_args": {"root": str(folder)}}
+    source = {"class_path": "sgm_lightning.images.FolderSource", "init_args": {"root": str(folder)}}
     (tmp_path / "held_out").mkdir()
     for name in ("light", "medium"):
         shutil.copytree(folder / "light", tmp_path / "held_out" / name)
     other = {"class_path": source["class_path"], "init_args": {"root": str(tmp_path / "held_out"), "classes": "subfolder"}}
     config = settings(folder, model__num_classes=2, trainer__max_steps=1)
-    config["data"] = {"class_path": "sgm_lightning.data.TrainingData",
+    config["data"] = {"class_path": "sgm_lightning.fit.TrainingData",
                       "init_args": {"source": source, "held_out": other, "batch_size": 4}}  # fmt: skip
     assert fit(tmp_path, config) == 1
     assert "must be among those trained on, got medium" in capsys.readouterr().err

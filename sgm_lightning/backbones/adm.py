@@ -10,7 +10,7 @@ from sgm_lightning.backbones.adm_flags import ADMFlags, unet_from_flags
 from sgm_lightning.backbones.adm_keys import from_adm
 from sgm_lightning.backbones.base import Backbone, Checkpoint
 from sgm_lightning.diffusion import make_betas
-from sgm_lightning.files import check_weights, load_tensors, require_file
+from sgm_lightning.files.weights import check_weights, load_tensors, require_file
 
 
 class ADMCheckpoint(Checkpoint):

@@ -13,7 +13,7 @@ from sgm_lightning.backbones.base import Backbone, Checkpoint
 from sgm_lightning.backbones.unet import ADMUNet2DModel
 from sgm_lightning.diffusion import make_betas
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files import check_weights
+from sgm_lightning.files.weights import check_weights
 
 _SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
 _VARIANCES = {

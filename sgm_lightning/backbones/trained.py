@@ -8,9 +8,10 @@ from typing import Any, Literal
 from torch import Tensor
 
 from sgm_lightning.backbones.base import Backbone, Checkpoint
+from sgm_lightning.backbones.lora import LoRA
 from sgm_lightning.backbones.rebuild import describe, from_description
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files import check_weights, load_content
+from sgm_lightning.files.weights import check_weights, load_content
 
 _KEY = "sgm_lightning"  # of our part of a Lightning checkpoint
 _PREFIX = "denoiser.network."  # of the network in the training module
@@ -76,8 +77,6 @@ def averaged_states(content: dict[str, Any]) -> tuple[dict[str, dict[str, Tensor
 
 def _load(backbone: Backbone, weights: dict[str, Tensor], text: dict[str, Any], file: Path) -> None:
     if text.get("lora"):
-        from sgm_lightning.training.lora import LoRA
-
         LoRA(**text["lora"]).merge(backbone.network, weights)
         return
     try:

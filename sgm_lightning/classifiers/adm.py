@@ -9,7 +9,7 @@ import torch
 from sgm_lightning.classifiers.base import Classifier, NoisyClassifier
 from sgm_lightning.classifiers.encoder import EncoderClassifier
 from sgm_lightning.classifiers.flags import ClassifierFlags
-from sgm_lightning.files import check_weights, load_tensors, require_file
+from sgm_lightning.files.weights import check_weights, load_tensors, require_file
 
 
 class ADMClassifier(Classifier):

@@ -16,8 +16,8 @@ from sgm_lightning.classifiers.encoder import EncoderClassifier
 from sgm_lightning.classifiers.flags import ClassifierFlags
 from sgm_lightning.classifiers.stacked import StackedNetwork
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files import check_weights, load_content, load_tensors
-from sgm_lightning.run.atomic import write_atomically
+from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.weights import check_weights, load_content, load_tensors
 
 KEY = "sgm_lightning_classifier"  # of our part of a Lightning checkpoint, and of a safetensors header
 _PREFIX = "classifier."  # of the classifier in the training module

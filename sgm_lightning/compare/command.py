@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-import sgm_lightning
+from sgm_lightning.commands.parsing import call
+from sgm_lightning.commands.predict import resolve
 from sgm_lightning.compare.anchors import Anchor, Kind
 from sgm_lightning.compare.comparison import Comparison, Row
-from sgm_lightning.compare.drawing import Networks, Planned, draw_all, network_key, plan, resolve
+from sgm_lightning.compare.drawing import Networks, Planned, draw_all, network_key, plan
 from sgm_lightning.compare.measuring import Measuring, evaluate
 from sgm_lightning.compare.plot import save_plot
 from sgm_lightning.compare.seed_grid import save_seed_grid
@@ -19,11 +20,13 @@ from sgm_lightning.compare.settings import check_names, read_base, read_settings
 from sgm_lightning.compare.tables import write_tables
 from sgm_lightning.compare.timing import seconds_per_image
 from sgm_lightning.compare.verbatim import Verbatim
-from sgm_lightning.cost import sampling_cost
 from sgm_lightning.errors import SGMError
+from sgm_lightning.evaluation.module import EvaluationModule
 from sgm_lightning.images import Images, RunImages
-from sgm_lightning.modules import EvaluationModule, SamplingModule
+from sgm_lightning.predict.cost import sampling_cost
+from sgm_lightning.predict.module import SamplingModule
 from sgm_lightning.run import weights_sha256
+from sgm_lightning.version import __version__
 
 
 def compare(
@@ -138,4 +141,9 @@ def _text(evaluation: EvaluationModule, reference: Planned) -> dict[str, Any]:
             "score_draws": evaluation.score_draws,
             "seed": evaluation.seed,
         }
-    return {**text, "config": reference.config, "version": sgm_lightning.__version__}
+    return {**text, "config": reference.config, "version": __version__}
+
+
+def run(args: list[str]) -> None:
+    """Run the command on its argument list."""
+    call(compare, args)

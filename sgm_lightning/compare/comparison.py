@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sgm_lightning.cost import Cost
 from sgm_lightning.errors import SGMError
 from sgm_lightning.evaluation import Results
 from sgm_lightning.evaluation.report import paired_differences
 from sgm_lightning.evaluation.statistics import Estimate, holm, two_sided_p
+from sgm_lightning.predict.cost import Cost
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +12,12 @@ from typing import Any
 import torch
 
 from sgm_lightning.backbones import Backbone
-from sgm_lightning.callbacks import RunWriter
+from sgm_lightning.commands.predict import predict, resolve
 from sgm_lightning.compare.anchors import Kind
 from sgm_lightning.compare.settings import Setting, predict_arguments
-from sgm_lightning.errors import SGMError
-from sgm_lightning.modules import SamplingModule
+from sgm_lightning.errors import SGMError, told
+from sgm_lightning.predict.module import SamplingModule
+from sgm_lightning.predict.writer import RunWriter
 from sgm_lightning.run import RunDir
 
 
@@ -58,8 +58,6 @@ class Planned:
         Raises:
             SGMError: If `predict` refuses; the sentence names the setting.
         """
-        from sgm_lightning.cli import predict  # the command line knows this command
-
         with naming(self.setting):
             predict(self.arguments)
 
@@ -102,26 +100,6 @@ def plan(base: Setting, setting: Setting, output: Path, networks: Networks) -> P
     return Planned(setting, run, arguments, cli.resolved(), manifest, cli.datamodule.num_samples, kind)
 
 
-def resolve(arguments: list[str]) -> Any:
-    """`predict` up to where its Trainer would start: an instance of `SamplingCLI`."""
-    from sgm_lightning.cli import SamplingCLI, predict
-
-    class Resolved(SamplingCLI):
-        """Stops there."""
-
-        def _run_subcommand(self, subcommand: str) -> None:
-            self.before_predict()
-
-    # A Trainer tells which devices there are; once a setting, when it draws, is enough.
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        return predict(arguments, Resolved)
-    finally:
-        logger.setLevel(level)
-
-
 def network_key(cli: Any) -> str:
     """Equal keys, equal networks."""
     return repr(cli.config["predict"]["model"]["backbone"])
@@ -159,8 +137,6 @@ def naming(setting: Setting) -> Iterator[None]:
         print(f"This was said of setting {setting.name}.", file=sys.stderr)
         raise
     except Exception as error:
-        from sgm_lightning.cli import told
-
         sentence = told(error)
         if sentence is None:
             raise

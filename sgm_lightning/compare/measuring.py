@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from sgm_lightning.compare.settings import CLAIMS, folder_name
-from sgm_lightning.data.evaluated import ImageBatch
 from sgm_lightning.evaluation import Evaluation, Results
+from sgm_lightning.evaluation.data import ImageBatch
+from sgm_lightning.evaluation.module import EvaluationModule
+from sgm_lightning.files.atomic import remove_leftovers
 from sgm_lightning.images import Images
-from sgm_lightning.modules import EvaluationModule
 from sgm_lightning.run import Claims, weights_sha256
-from sgm_lightning.run.atomic import remove_leftovers
 from sgm_lightning.run.sidecar import Sidecars
 
 Rows = dict[str, Tensor]

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from sgm_lightning.compare.comparison import Comparison
 from sgm_lightning.compare.tables import label
 from sgm_lightning.evaluation.statistics import mean_estimate
-from sgm_lightning.run.atomic import write_atomically
+from sgm_lightning.files.atomic import write_atomically
 
 # Okabe and Ito's colours but yellow, which colour-blind readers tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -10,8 +10,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib.figure import Figure
 
+from sgm_lightning.files.atomic import write_atomically
 from sgm_lightning.images import Images
-from sgm_lightning.run.atomic import write_atomically
 
 _INCH = 0.62  # side of a picture
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.run.atomic import write_atomically
+from sgm_lightning.files.atomic import write_atomically
 
 # Folders of the comparison itself, beside the settings' runs.
 SETTINGS, CLAIMS = "settings", "claims"

@@ -12,7 +12,7 @@ from typing import Any
 from sgm_lightning.compare.comparison import Comparison, Difference, Row
 from sgm_lightning.evaluation.evaluation import Value
 from sgm_lightning.evaluation.report import LABELS
-from sgm_lightning.run.atomic import write_atomically
+from sgm_lightning.files.atomic import write_atomically
 
 
 def write_tables(comparison: Comparison, folder: Path) -> None:

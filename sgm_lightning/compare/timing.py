@@ -9,10 +9,10 @@ import torch
 
 from sgm_lightning.compare.drawing import same_threads
 from sgm_lightning.diffusion import Condition
-from sgm_lightning.modules import SamplingModule
-from sgm_lightning.rng import SampleNoise, random_labels
+from sgm_lightning.diffusion.noise import SampleNoise, random_labels
+from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.predict.module import SamplingModule
 from sgm_lightning.run import RunDir
-from sgm_lightning.run.atomic import write_atomically
 
 
 def seconds_per_image(module: SamplingModule, run: RunDir, count: int, device: torch.device) -> float | None:

@@ -13,6 +13,9 @@ from torch._functorch import config as functorch_config
 
 Call = Callable[..., Any]
 
+# What the network alone is autocast to, by those of Lightning's precisions that leave state, schedule and loss in float32.
+AUTOCAST: dict[str, torch.dtype | None] = {"32-true": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+
 
 @dataclass
 class Execution:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.features import FeatureExtractor
-from sgm_lightning.metrics import negative_elbo
+from sgm_lightning.scores import negative_elbo
 
 FEATURES = "features/"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import matplotlib.image
 
-from sgm_lightning.evaluation.pictures import Read, save_extremes, save_histograms, save_scatter
+from sgm_lightning.evaluation.figures import Read, save_extremes, save_histograms, save_scatter
 from sgm_lightning.evaluation.report import Report
 
 

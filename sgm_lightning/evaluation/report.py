@@ -11,7 +11,7 @@ import numpy as np
 
 from sgm_lightning.evaluation.evaluation import Results, Value
 from sgm_lightning.evaluation.statistics import Estimate, mean_estimate
-from sgm_lightning.run.atomic import write_atomically
+from sgm_lightning.files.atomic import write_atomically
 from sgm_lightning.run.merge import write_columns
 
 # What tables show, in this order; the files hold all.

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.extractor import FeatureExtractor
+from sgm_lightning.files.atomic import write_atomically
 from sgm_lightning.images import Images
-from sgm_lightning.run.atomic import write_atomically
 
 
 def class_means(extractor: FeatureExtractor, images: Images, batch_size: int = 256) -> Tensor:

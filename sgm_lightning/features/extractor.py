@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.prepare import Prepare
-from sgm_lightning.files import load_tensors
+from sgm_lightning.files.weights import load_tensors
 from sgm_lightning.images import Images
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.extractor import FeatureExtractor
 from sgm_lightning.features.prepare import Prepare
-from sgm_lightning.files import load_tensors
+from sgm_lightning.files.weights import load_tensors
 
 
 class InceptionV3(FeatureExtractor):

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.extractor import FeatureExtractor
-from sgm_lightning.files import cache_folder
+from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.weights import cache_folder
 from sgm_lightning.images import Images
-from sgm_lightning.run.atomic import write_atomically
 
 
 class Reference:

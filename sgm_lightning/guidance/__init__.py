@@ -1,8 +1,7 @@
-"""Guidances, one file a method, and the distances that they use."""
+"""Guidances, one file a method."""
 
 from sgm_lightning.guidance.base import Guidance
 from sgm_lightning.guidance.classifier_guidance import ClassifierGuidance
-from sgm_lightning.guidance.distances import LPIPS, FeatureDistance, Lp, PerComplexity, SquaredError
 from sgm_lightning.guidance.elbo_guidance import ELBOGuidance
 from sgm_lightning.guidance.low_density import LowDensityGuidance
 from sgm_lightning.guidance.particle_guidance import ParticleGuidance
@@ -10,17 +9,12 @@ from sgm_lightning.guidance.self_guidance import SelfGuidance
 from sgm_lightning.guidance.together import Together, Window
 
 __all__ = [
-    "LPIPS",
     "ClassifierGuidance",
     "ELBOGuidance",
-    "FeatureDistance",
     "Guidance",
     "LowDensityGuidance",
-    "Lp",
     "ParticleGuidance",
-    "PerComplexity",
     "SelfGuidance",
-    "SquaredError",
     "Together",
     "Window",
 ]

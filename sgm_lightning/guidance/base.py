@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from sgm_lightning.diffusion import Condition, Denoised, Denoiser
-from sgm_lightning.rng import Noise
+from sgm_lightning.diffusion.noise import Noise
 
 
 class Guidance(nn.Module, ABC):

@@ -10,9 +10,9 @@ from torch import Tensor
 from sgm_lightning.classifiers import Classifier, NoisyClassifier
 from sgm_lightning.classifiers.base import check_fits, loaded
 from sgm_lightning.diffusion import Condition, Denoised, Denoiser
+from sgm_lightning.diffusion.noise import Noise
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance.base import Guidance
-from sgm_lightning.rng import Noise
 
 
 class ClassifierGuidance(Guidance):

@@ -9,8 +9,8 @@ from torch import nn
 
 from sgm_lightning.diffusion import DiffusionProcess
 from sgm_lightning.errors import SGMError
-from sgm_lightning.guidance.distances import SquaredError
 from sgm_lightning.guidance.self_guidance import SelfGuidance
+from sgm_lightning.scores.distances import SquaredError
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 

@@ -11,11 +11,11 @@ from torch.nn import functional
 from sgm_lightning.classifiers import Classifier, NoisyClassifier
 from sgm_lightning.classifiers.base import check_fits, loaded
 from sgm_lightning.diffusion import Condition, Denoised, Denoiser
+from sgm_lightning.diffusion.noise import Noise
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files import load_tensors
+from sgm_lightning.files.weights import load_tensors
 from sgm_lightning.guidance.base import Guidance
 from sgm_lightning.guidance.classifier_guidance import differentiable
-from sgm_lightning.rng import Noise
 
 _REMEDY = "make them with `sgm-lightning features --class_means true` and this classifier"
 _REAL = 1  # the discriminator's class of real images, see `sources.RealAndDrawn`

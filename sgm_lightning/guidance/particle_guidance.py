@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sgm_lightning.diffusion import Condition, Denoised, Denoiser
+from sgm_lightning.diffusion.noise import Noise
 from sgm_lightning.guidance.base import Guidance
-from sgm_lightning.rng import Noise
 
 
 class ParticleGuidance(Guidance):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from sgm_lightning.diffusion import Condition, Denoised, Denoiser, DiffusionProcess
+from sgm_lightning.diffusion.noise import Noise
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance.base import Guidance
-from sgm_lightning.guidance.distances import Lp
-from sgm_lightning.rng import Noise
+from sgm_lightning.scores.distances import Lp
 
 
 def perturb_index(process: DiffusionProcess, ratio: float | None, train_step: int | None, log_snr: float | None) -> int:

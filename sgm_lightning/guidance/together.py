@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from sgm_lightning.diffusion import Condition, Denoised, Denoiser
+from sgm_lightning.diffusion.noise import Noise
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance.base import Guidance
-from sgm_lightning.rng import Noise
 
 
 class Together(Guidance):

@@ -11,7 +11,7 @@ import torch
 from torchvision.datasets import FashionMNIST as Download
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files import cache_folder
+from sgm_lightning.files.weights import cache_folder
 from sgm_lightning.images.base import ArrayImages
 
 # Where Debian's package dataset-fashion-mnist puts the files.

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files import cache_folder
+from sgm_lightning.files.weights import cache_folder
 from sgm_lightning.images.base import ArrayImages
 
 

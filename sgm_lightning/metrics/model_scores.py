@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from sgm_lightning.diffusion import Condition, Denoiser
-from sgm_lightning.metrics.elbo import negative_elbo
 from sgm_lightning.metrics.indexed import PerSampleMetric
-from sgm_lightning.metrics.minority_score import minority_score
+from sgm_lightning.scores.elbo import negative_elbo
+from sgm_lightning.scores.minority import minority_score
 
 
 class MinorityScore(PerSampleMetric):

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sgm_lightning.run.atomic import cannot_write
-from sgm_lightning.run.process import Process, current
+from sgm_lightning.files.atomic import cannot_write
+from sgm_lightning.files.process import Process, current
 
 
 class Claims:

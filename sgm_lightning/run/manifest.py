@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.run.atomic import write_atomically
+from sgm_lightning.files.atomic import write_atomically
 
 # Raised whenever the same settings would draw other samples.
 DRAW_VERSION = 1

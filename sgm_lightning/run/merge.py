@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 
-from sgm_lightning.run.atomic import write_atomically
+from sgm_lightning.files.atomic import write_atomically
 
 _ARCHIVES = {"images": "samples.npz", "baseline_images": "baseline.npz"}
 _COLUMNS = ("index", "label", "score", "baseline_score")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.run.atomic import cannot_write, remove_leftovers, write_atomically
+from sgm_lightning.files.atomic import cannot_write, remove_leftovers, write_atomically
 from sgm_lightning.run.chunk_file import DamagedChunk, has_its_size, pack, unpack
 from sgm_lightning.run.manifest import agree, check
 from sgm_lightning.run.merge import merge

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sgm_lightning.run.atomic import write_atomically
+from sgm_lightning.files.atomic import write_atomically
 from sgm_lightning.run.chunk_file import DamagedChunk, pack, unpack
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from sgm_lightning.diffusion import Condition, Denoised, Denoiser
+from sgm_lightning.diffusion.noise import Noise
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance
-from sgm_lightning.rng import Noise
 
 OnStep = Callable[[int, Denoised, Tensor], None]
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from sgm_lightning.diffusion import Condition, Denoised, Denoiser
+from sgm_lightning.diffusion.noise import Noise, SampleNoise
+from sgm_lightning.diffusion.pixels import from_uint8, to_uint8
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance, SelfGuidance
-from sgm_lightning.metrics.minority_score import from_uint8, to_uint8
-from sgm_lightning.rng import Noise, SampleNoise
 from sgm_lightning.samplers.base import Chain, OnStep, SamplingMethod, State
 from sgm_lightning.samplers.ddpm import DDPM
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sgm_lightning.diffusion import Condition, Denoiser
+from sgm_lightning.diffusion.noise import Noise
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance
-from sgm_lightning.rng import Noise
 from sgm_lightning.samplers.base import Chain, State
 from sgm_lightning.samplers.wrapper import Wrapper
 

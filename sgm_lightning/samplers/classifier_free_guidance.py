@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from sgm_lightning.diffusion import Condition, Denoised, Denoiser
+from sgm_lightning.diffusion.noise import Noise
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance
-from sgm_lightning.rng import Noise
 from sgm_lightning.samplers.base import Chain, SamplingMethod, State
 from sgm_lightning.samplers.wrapper import Wrapper
 

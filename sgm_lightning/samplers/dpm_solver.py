@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from sgm_lightning.diffusion import Denoised, Denoiser, DiffusionProcess
+from sgm_lightning.diffusion.noise import Noise
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance
-from sgm_lightning.rng import Noise
 from sgm_lightning.samplers.base import Sampler
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sgm_lightning.diffusion import Condition, Denoised, Denoiser
+from sgm_lightning.diffusion.noise import Noise
 from sgm_lightning.guidance import Guidance
-from sgm_lightning.rng import Noise
 from sgm_lightning.samplers.base import Chain, SamplingMethod, State
 from sgm_lightning.samplers.ddpm import DDPM
 

@@ -1,0 +1,50 @@
+"""`sgm-lightning convert`: a checkpoint in another layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from sgm_lightning.backbones import Checkpoint, save_diffusers
+from sgm_lightning.backbones.adm_keys import to_adm
+from sgm_lightning.backbones.rebuild import without_classes
+from sgm_lightning.commands.parsing import call
+from sgm_lightning.errors import SGMError
+
+
+def convert(
+    backbone: Checkpoint,
+    output: str,
+    layout: Literal["diffusers", "adm"] = "diffusers",
+    new_attention_order: bool = True,
+    unconditional: bool = False,
+) -> None:
+    """Write a checkpoint in another layout.
+
+    Args:
+        backbone: The checkpoint to read.
+        output: Folder (diffusers) or `.pt` file (adm) to write.
+        layout: Layout to write.
+        new_attention_order: Order of q, k and v in ADM's layout (`use_new_attention_order` of its flags).
+        unconditional: Write the unconditional network inside one that was trained with label dropout.
+    """
+    target = Path(output)
+    if target.exists() and (target.is_file() or any(target.iterdir())):
+        raise SGMError(f"output {target} exists already; choose another name or remove it.")
+    loaded = backbone.load()
+    if unconditional:
+        loaded = without_classes(loaded)
+    if layout == "diffusers":
+        plain = save_diffusers(loaded, target)
+        print(f"Wrote {target}; " + ("DDPMPipeline opens it." if plain else "only DiffusersCheckpoint restores its heads."))
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(to_adm(loaded.network, new_attention_order), target)
+        print(f"Wrote {target}.")
+
+
+def run(args: list[str]) -> None:
+    """Run the command on its argument list."""
+    call(convert, args)

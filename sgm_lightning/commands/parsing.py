@@ -1,0 +1,46 @@
+"""What all commands share before they parse: short class names, settings of the parser, and warnings beside the point."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+import sgm_lightning.backbones
+import sgm_lightning.classifiers
+import sgm_lightning.features
+import sgm_lightning.fit
+import sgm_lightning.guidance
+import sgm_lightning.images
+import sgm_lightning.samplers
+import sgm_lightning.scores  # noqa: F401  short class names in YAML come from what is imported
+
+# Lightning says these of every run; our chunks are iterable, have a length, and carry their own indices on purpose.
+_IRRELEVANT_WARNINGS = (
+    "Your `IterableDataset` has `__len__`",
+    "Couldn't infer the batch indices",
+    "LightningCLI.s args",
+    ".*LeafSpec",
+    "It is recommended to use `self.log",  # what is logged so is synchronised already
+    "The `srun` command",
+    "You're resuming from a checkpoint that ended before",  # positions tell the training data where to go on
+)
+
+
+def prepare_parsing() -> None:
+    """Set up the parser's and the warnings' global state; every command does so first."""
+    for start in _IRRELEVANT_WARNINGS:
+        warnings.filterwarnings("ignore", start)
+    set_parsing_settings(docstring_parse_attribute_docstrings=False)
+
+
+def call(function: Callable[..., None], args: list[str]) -> None:
+    """Call a function with arguments from the command line and from YAML; the first of `args` is the command's name."""
+    prepare_parsing()
+    parser = ArgumentParser(prog=f"sgm-lightning {args[0]}")
+    parser.add_argument("--config", action="config")
+    parser.add_function_arguments(function)
+    init = parser.instantiate_classes(parser.parse_args(args[1:])).as_dict()
+    init.pop("config", None)
+    function(**init)

@@ -1,0 +1,92 @@
+"""`sgm-lightning predict`: draw samples into a run folder."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from sgm_lightning.commands.parsing import prepare_parsing
+from sgm_lightning.commands.trainer import TRAINER_DEFAULTS, RunTrainer, refuse_slurm_checkpoints
+from sgm_lightning.predict.data import SampleIndices
+from sgm_lightning.predict.evaluate import Evaluate
+from sgm_lightning.predict.module import SamplingModule
+from sgm_lightning.predict.progress import SamplingProgress
+from sgm_lightning.predict.settings import sample_settings
+from sgm_lightning.predict.writer import RunWriter
+
+
+class SamplingCLI(LightningCLI):
+    """LightningCLI with a run folder."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {"predict": {"model", "dataloaders", "datamodule", "return_predictions", "ckpt_path", "weights_only"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--run_dir", type=str, default="runs/default", help="Folder of the run; the same again resumes.")
+        parser.add_argument("--verify", type=bool, default=False, help="Check every chunk's checksum; redraw what fails.")
+        parser.add_lightning_class_args(RunWriter, "writer")
+        parser.link_arguments("run_dir", "writer.run_dir")
+        parser.link_arguments("verify", "writer.verify")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self.config_init[self.subcommand]
+        if config["trainer"]["logger"] in (None, True):
+            kwargs["logger"] = False  # the writer starts TensorBoard once the run's folder may be written
+        kwargs["default_root_dir"] = config["run_dir"]
+        if config["trainer"]["enable_progress_bar"] is False:  # Lightning refuses the bar that it did not make itself
+            self.trainer_defaults.pop("callbacks", None)
+        return super().instantiate_trainer(**kwargs)
+
+    def resolved(self) -> str:
+        """The whole configuration, as `config.yaml` holds it."""
+        return str(self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False))
+
+    def before_predict(self) -> None:
+        """Tell the writer the settings that determine a sample, and the whole configuration."""
+        config = self.config[self.subcommand]
+        refuse_slurm_checkpoints(config["run_dir"])
+        settings = sample_settings(config)
+        for callback in self.trainer.callbacks:
+            if isinstance(callback, RunWriter):
+                callback.config = settings
+                callback.config_text = self.resolved()
+        # What is compared must be written first.
+        self.trainer.callbacks.sort(key=lambda callback: isinstance(callback, Evaluate))
+
+
+def predict(args: list[str], cli: type[SamplingCLI] = SamplingCLI) -> SamplingCLI:
+    """`sgm-lightning predict`, by a class of command line that may do less than draw."""
+    prepare_parsing()
+    return cli(
+        SamplingModule,
+        SampleIndices,
+        subclass_mode_data=True,
+        save_config_callback=None,
+        seed_everything_default=False,
+        trainer_class=RunTrainer,
+        trainer_defaults={**TRAINER_DEFAULTS, "inference_mode": False, "callbacks": [SamplingProgress()]},
+        args=args,
+    )
+
+
+class _Resolved(SamplingCLI):
+    """Stops where the Trainer would start."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        self.before_predict()
+
+
+def resolve(arguments: list[str]) -> SamplingCLI:
+    """`predict` up to where its Trainer would start: everything is made and checked, nothing drawn or written."""
+    # A Trainer tells which devices there are; once a setting, when it draws, is enough.
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        return predict(arguments, _Resolved)
+    finally:
+        logger.setLevel(level)

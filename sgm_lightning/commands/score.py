@@ -1,0 +1,232 @@
+"""`sgm-lightning score`: minority scores of a data set, in parts that survive any stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from sgm_lightning.backbones import Checkpoint
+from sgm_lightning.commands.parsing import call
+from sgm_lightning.diffusion import Condition, Denoiser
+from sgm_lightning.diffusion.noise import NormalStream, Stream, generator
+from sgm_lightning.errors import SGMError
+from sgm_lightning.images import Source
+from sgm_lightning.images.cache import Broken, square_or_reason
+from sgm_lightning.images.crop import Prepare
+from sgm_lightning.images.levels import Levels, identity, level_of, thresholds
+from sgm_lightning.run import DRAW_VERSION, Claims, RunDir, weights_sha256
+from sgm_lightning.run.chunk_file import DamagedChunk
+from sgm_lightning.scores.distances import LPIPS
+from sgm_lightning.scores.minority import reconstruction_distance
+from sgm_lightning.signals import stop_signals
+
+
+def score(
+    backbone: Checkpoint,
+    source: Source,
+    output: str,
+    distance: nn.Module | None = None,
+    spacing: str | int | None = "100",
+    perturb_index: int = 60,
+    num_draws: int = 5,
+    num_levels: int = 100,
+    channels: int | None = None,
+    value_range: tuple[float, float] | None = None,
+    max_broken: int = 0,
+    batch_size: int = 50,
+    part_size: int = 500,
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
+    """Score every picture by the model, and name its level among all (Um, Lee & Ye, ICLR 2024).
+
+    An image's score is the mean distance to what the model makes of it after noise. The work is done in parts, kept beside
+    the output in `OUTPUT.parts`: the same command goes on, and several processes may share it.
+
+    Args:
+        backbone: The model that scores.
+        source: The pictures.
+        output: `.safetensors` file to write; `sources.MinorityLevels` reads it.
+        distance: Between an image and its reconstruction; default `LPIPS` on VGG.
+        spacing: Steps of the chain.
+        perturb_index: Step of that chain at which images are perturbed.
+        num_draws: Draws of the noise that are averaged.
+        num_levels: Levels, the rarest being the last.
+        channels: 1 or 3, to convert to; default as the model's, which the pictures must then have.
+        value_range: Pixel values that become −1 and 1; default all of the type's.
+        max_broken: Unreadable pictures that are left without a score, in all parts together.
+        batch_size: Pictures that are denoised at once.
+        part_size: Pictures of a part.
+        seed: Of the noise; picture i's noise depends on the seed and i alone.
+        device: `auto`: a GPU where there is one; or torch's name of one.
+
+    Raises:
+        SGMError: If an argument is out of its range, or the parts on the disk are of other settings.
+    """
+    target = Path(output)
+    _check(target, {"num_draws": num_draws, "batch_size": batch_size, "part_size": part_size})
+    on = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
+    denoiser = backbone.load().denoiser(spacing).to(on)
+    if not 0 <= perturb_index < denoiser.process.num_steps:
+        raise SGMError(
+            f"perturb_index must lie in [0, {denoiser.process.num_steps}) on this chain, got {perturb_index}; the paper "
+            "takes 60 of 100."
+        )
+    scorer = (LPIPS("vgg") if distance is None else distance).to(on).eval()
+    prepare = Prepare(denoiser.image_shape[1], channels or denoiser.image_shape[0], value_range=value_range)
+    settings = {
+        "draw_version": DRAW_VERSION,
+        "weights": weights_sha256(denoiser.network.state_dict()),
+        "distance": _described(scorer),
+        "source": identity(source),
+        "prepare": {"channels": prepare.channels, "value_range": list(value_range or ()), "crop": "center"},
+        "spacing": str(spacing),
+        "perturb_index": perturb_index,
+        "num_draws": num_draws,
+        "seed": seed,
+    }
+    parts = RunDir(target.with_name(target.name + ".parts"))
+    manifest = {**settings, "part_size": part_size, "device": on.type, "num_samples": len(source)}
+    parts.open(manifest)
+    work = _Scoring(denoiser, source, prepare, scorer, perturb_index, num_draws, seed, batch_size, max_broken)
+    scores = work.all(parts, part_size)
+    if scores is None:
+        print("Other processes have the rest in hand; the last one writes the levels.")
+        return
+    good = torch.isfinite(scores)
+    at = thresholds(scores[good], num_levels)
+    levels = torch.where(good, level_of(scores.nan_to_num(), at), -1)
+    Levels(scores, levels, at, {**settings, "num_levels": num_levels}).write(target)
+    low, middle, high = (float(scores[good].quantile(q)) for q in (0.0, 0.5, 1.0))
+    print(
+        f"Wrote {int(good.sum())} scores ({low:.4g} to {high:.4g}, median {middle:.4g}) in {num_levels} levels to {target}."
+    )
+
+
+class _Scoring:
+    """The scores of a source by rows."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        source: Source,
+        prepare: Prepare,
+        distance: nn.Module,
+        index: int,
+        num_draws: int,
+        seed: int,
+        batch_size: int,
+        max_broken: int,
+    ) -> None:
+        self.denoiser, self.source, self.prepare, self.distance, self.index = denoiser, source, prepare, distance, index
+        self.num_draws, self.seed, self.batch_size = num_draws, seed, batch_size
+        self.broken = Broken(max_broken, "max_broken")
+        self.counted: set[int] = set()  # finished parts whose broken pictures are noted
+        self.labels = None if denoiser.num_classes is None else source.labels
+        if denoiser.num_classes is not None and self.labels is None:
+            raise SGMError(
+                f"The model is conditional on {denoiser.num_classes} classes, but the pictures have none; use a source with "
+                "labels."
+            )
+
+    def all(self, parts: RunDir, size: int) -> Tensor | None:
+        """(N,) scores; None while other processes have parts in hand."""
+        total = len(self.source)
+        count = -(-total // size)
+        claims = Claims(parts.claims)
+        stop_signals.deferred = True
+        try:
+            for number in tqdm(sorted(set(range(count)) - parts.finished(count)), unit="part", disable=None):
+                if parts.has(number) or not claims.take(f"part-{number:06d}"):
+                    continue
+                self._count_broken(parts, size)
+                scores = self.rows(range(number * size, min((number + 1) * size, total)))
+                parts.write_chunk(number, score=scores.numpy())
+                claims.release(f"part-{number:06d}")
+        finally:
+            stop_signals.deferred = False
+            claims.close()
+        if len(parts.finished(count)) < count:
+            return None
+        self._count_broken(parts, size)
+        return torch.from_numpy(np.concatenate([self._scores(parts, number) for number in range(count)]))
+
+    def _count_broken(self, parts: RunDir, size: int) -> None:
+        """What earlier calls and other processes could not read counts, too: those parts' pictures without a score."""
+        for number in sorted(parts.finished(-(-len(self.source) // size)) - self.counted):
+            self.counted.add(number)
+            for row in np.flatnonzero(np.isnan(self._scores(parts, number))):
+                self.broken.add(number * size + int(row), f"picture {number * size + int(row)} was not scored")
+
+    @staticmethod
+    def _scores(parts: RunDir, number: int) -> np.ndarray:
+        try:
+            found: np.ndarray = parts.read_chunk(number)["score"]
+        except DamagedChunk:
+            raise SGMError(f"A part in {parts.chunks} fails its checksum; remove that folder and score again.") from None
+        return found
+
+    def rows(self, rows: range) -> Tensor:
+        """(n,) float32 scores, NaN where a picture cannot be read."""
+        scores = torch.full((len(rows),), float("nan"))
+        squares: list[tuple[int, np.ndarray]] = []
+        for row in rows:
+            square = square_or_reason(self.source, self.prepare, row)
+            if isinstance(square, str):
+                self.broken.add(row, square)
+                continue
+            if square.shape[2] != self.denoiser.image_shape[0]:
+                raise SGMError(
+                    f"The model has {self.denoiser.image_shape[0]} channels, got pictures of {square.shape[2]}; set "
+                    "`channels`."
+                )
+            squares.append((row, self.prepare.tensor(square, generator(self.seed, row, Stream.SCORE))))
+        for start in range(0, len(squares), self.batch_size):
+            stop_signals.check()
+            batch = squares[start : start + self.batch_size]
+            indices = [row for row, _ in batch]
+            scores[[row - rows.start for row in indices]] = self._batch(indices, np.stack([x for _, x in batch]))
+        return scores
+
+    def _batch(self, indices: list[int], images: np.ndarray) -> Tensor:
+        device = self.denoiser.process.alphas_cumprod.device
+        x_0 = torch.from_numpy(images).to(device)
+        noise = NormalStream(self.seed, indices, Stream.SCORE, images.shape[1:], device)
+        condition = None if self.labels is None else Condition(torch.from_numpy(self.labels[indices]).to(device))
+        return reconstruction_distance(
+            x_0, self.denoiser, self.distance, self.index, noise, self.num_draws, condition, clip=True
+        ).cpu()
+
+
+def _check(target: Path, counts: dict[str, int]) -> None:
+    if target.suffix != ".safetensors":
+        raise SGMError(f"output must be a .safetensors file, got {target}; choose such a name.")
+    for name, value in counts.items():
+        if value < 1:
+            raise SGMError(f"{name} must be at least 1, got {value}.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SGMError(f"{target.parent} cannot be made ({error.strerror}); choose another `output`.") from None
+
+
+def _described(distance: nn.Module) -> dict[str, Any]:
+    """A distance by its settings and weights, wherever the weights were read from."""
+    kinds = (str, int, float)
+    settings = {
+        f"{name}.{key}".lstrip("."): value
+        for name, module in distance.named_modules()
+        for key, value in vars(module).items()
+        if not key.startswith("_") and key != "training" and isinstance(value, kinds)
+    }
+    return {"class": type(distance).__name__, "settings": settings, "weights": weights_sha256(distance.state_dict())}
+
+
+def run(args: list[str]) -> None:
+    """Run the command on its argument list."""
+    call(score, args)

@@ -1,0 +1,37 @@
+"""`sgm-lightning test`: measure images that exist."""
+
+from __future__ import annotations
+
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from sgm_lightning.commands.parsing import prepare_parsing
+from sgm_lightning.commands.trainer import TRAINER_DEFAULTS
+from sgm_lightning.evaluation.data import EvaluatedImages
+from sgm_lightning.evaluation.module import EvaluationModule
+from sgm_lightning.evaluation.writer import ReportWriter
+
+
+class EvaluationCLI(LightningCLI):
+    """LightningCLI for images that exist already."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {"test": {"model", "dataloaders", "datamodule", "ckpt_path", "verbose", "weights_only"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--output", type=str, default="runs/test", help="Folder for metrics.json and the pictures.")
+        parser.add_lightning_class_args(ReportWriter, "writer")
+        parser.link_arguments("output", "writer.output")
+
+
+def test(args: list[str]) -> None:
+    """Run `sgm-lightning test`."""
+    prepare_parsing()
+    EvaluationCLI(
+        EvaluationModule,
+        EvaluatedImages,
+        save_config_callback=None,
+        seed_everything_default=False,
+        trainer_defaults={**TRAINER_DEFAULTS, "logger": False},
+        args=args,
+    )

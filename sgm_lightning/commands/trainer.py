@@ -1,0 +1,98 @@
+"""Lightning's Trainer for runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning.pytorch import Trainer
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.signals import EXIT_RESUMABLE, Interrupted, stop_signals
+
+# Of `fit`, `predict` and `test`.
+TRAINER_DEFAULTS: dict[str, Any] = {"enable_checkpointing": False, "enable_model_summary": False, "devices": 1}
+
+
+class RunTrainer(Trainer):
+    """Lightning's Trainer, whose processes end as one, and whose `predict` keeps nothing in memory (the run folder does).
+
+    The processes that Lightning itself launches end with the first one, and an interrupted one takes the first along:
+    otherwise Lightning would kill the first without a word, or leave the others running.
+    """
+
+    def predict(self, *args: Any, return_predictions: bool | None = False, **kwargs: Any) -> Any:
+        """Draw the samples of a run.
+
+        Args:
+            *args: As in `Trainer.predict`.
+            return_predictions: Whether to return the samples, too.
+            **kwargs: As in `Trainer.predict`.
+        """
+        return self._as_one(lambda: super(RunTrainer, self).predict(*args, return_predictions=return_predictions, **kwargs))
+
+    def fit(self, *args: Any, **kwargs: Any) -> None:
+        """Train; checkpoints to resume from are read as tensors and plain types only.
+
+        Args:
+            *args: As in `Trainer.fit`.
+            **kwargs: As in `Trainer.fit`.
+        """
+        self._as_one(lambda: super(RunTrainer, self).fit(*args, weights_only=True, **kwargs))
+
+    def _as_one(self, work: Callable[[], Any]) -> Any:
+        environment = self._accelerator_connector.cluster_environment
+        if isinstance(environment, SLURMEnvironment):
+            environment.auto_requeue = False  # it would write and later load a training checkpoint
+        launched = isinstance(environment, LightningEnvironment) and environment.local_rank() > 0
+        parent = os.getppid()
+        if launched:
+            _when_gone(parent, _end)
+        stop_signals.on_signal = self._pass_on
+        try:
+            return work()
+        except BaseException as error:
+            self._pass_on()
+            if isinstance(error, Interrupted) and launched and os.getppid() == parent:
+                os.kill(parent, signal.SIGTERM)
+                _when_gone(parent, lambda: None).join(60)
+            raise
+
+    def _pass_on(self) -> None:
+        if self.strategy.launcher is not None:
+            self.strategy.launcher.kill(signal.SIGTERM)
+
+
+def _end() -> None:
+    """Stop; by force where this process waits for one that has ended, as in a collective operation."""
+    stop_signals.stop("end of the launching process")
+    time.sleep(60)
+    os._exit(EXIT_RESUMABLE)
+
+
+def _when_gone(parent: int, then: Callable[[], None]) -> threading.Thread:
+    """Call `then` in a thread once the parent process has ended."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        then()
+
+    thread = threading.Thread(target=watch, daemon=True, name="parent watch")
+    thread.start()
+    return thread
+
+
+def refuse_slurm_checkpoints(run_dir: str) -> None:
+    """Raise if Lightning would load a checkpoint that Slurm's requeueing left in the folder."""
+    if found := sorted(Path(run_dir).glob("hpc_ckpt_*")):
+        raise SGMError(
+            f"run_dir {run_dir} must hold no training checkpoint of Slurm, which Lightning would load in place of the "
+            f"weights, got {found[0].name}; choose another run_dir."
+        )

@@ -1,0 +1,94 @@
+"""Pictures of an evaluation: histograms, the rarest and the commonest samples, minority score against bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from torch import Tensor
+
+matplotlib.use("Agg")
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from sgm_lightning.evaluation.evaluation import Results
+from sgm_lightning.evaluation.grid import save_grid
+from sgm_lightning.evaluation.statistics import rank_correlation
+from sgm_lightning.files.atomic import write_atomically
+
+# Okabe and Ito's colours, which colour-blind readers tell apart.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_LABELS = {
+    "minority_score": "minority score",
+    "nelbo": "NELBO (bits/dim)",
+    "avg_knn": "AvgkNN (k = 5)",
+    "lof": "LOF (k = 20)",
+}
+
+Read = Callable[[Sequence[int]], Tensor]
+
+
+def save_histograms(path: Path, sets: Mapping[str, Results]) -> None:
+    """One panel for each of minority score, NELBO and every space's AvgkNN and LOF; one line for each set."""
+    names = [
+        name
+        for name in dict.fromkeys(name for results in sets.values() for name in results.per_sample)
+        if name.rpartition("/")[2] in _LABELS
+    ]
+    colours = dict(zip(sets, _COLOURS, strict=False))
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.1 * rows), dpi=110, layout="constrained")
+    for position, name in enumerate(names):
+        axes = figure.add_subplot(rows, columns, position + 1)
+        found = {title: results.per_sample[name] for title, results in sets.items() if name in results.per_sample}
+        low, high = np.quantile(np.concatenate(list(found.values())), [0.0, 0.995])
+        bins = np.linspace(low, high, min(30, max(8, int(2 * max(map(len, found.values())) ** 0.5))))
+        for title, values in found.items():
+            colour = colours[title]
+            style: dict[str, Any] = {"histtype": "step", "linewidth": 1.8, "color": colour, "label": title}
+            axes.hist(np.clip(values, low, high), bins.tolist(), density=True, **style)
+            axes.axvline(values.mean(), color=colour, linestyle=":", linewidth=1.2)
+        space, _, key = name.rpartition("/")
+        axes.set_xlabel(f"{_LABELS[key]}, {space}" if space else _LABELS[key])
+        axes.set_yticks([])
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
+    lines = [Line2D([], [], color=colour, linewidth=1.8, label=title) for title, colour in colours.items()]
+    figure.legend(handles=lines, loc="outside upper center", ncols=min(3, len(lines)), frameon=False)
+    _save(figure, path)
+
+
+def save_scatter(path: Path, sets: Mapping[str, Results]) -> None:
+    """Minority score against NELBO, a point a sample, with Spearman's rank correlation of each set."""
+    figure = Figure(figsize=(5.2, 4.2), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    for colour, (title, results) in zip(_COLOURS, sets.items(), strict=False):
+        if {"minority_score", "nelbo"} <= set(results.per_sample):
+            x, y = results.per_sample["nelbo"], results.per_sample["minority_score"]
+            label = f"{title}: ρ = {rank_correlation(x, y):.2f}" if len(x) > 2 else title
+            axes.scatter(x, y, s=9, color=colour, alpha=0.5, label=label, linewidths=0)
+    axes.set_xlabel(_LABELS["nelbo"])
+    axes.set_ylabel(_LABELS["minority_score"])
+    figure.legend(loc="outside upper center", frameon=False)
+    _save(figure, path)
+
+
+def save_extremes(path: Path, sets: Mapping[str, tuple[Results, Read]], column: str, count: int = 32) -> None:
+    """The `count` rarest and commonest samples of every set by a per-sample column, the extreme ones first."""
+    blocks = []
+    for title, (results, read) in sets.items():
+        order = np.argsort(-results.per_sample[column], kind="stable")
+        label = _LABELS.get(column, column.replace("/", ", ").replace("avg_knn", "AvgkNN"))
+        for word, chosen in (("rarest", order[:count]), ("commonest", order[::-1][:count])):
+            images = read(results.index[chosen].tolist()).permute(0, 2, 3, 1).numpy()
+            mean = results.per_sample[column][chosen].mean()
+            blocks.append((f"{title}, {len(chosen)} {word} by {label}: mean {mean:.3g}", images))
+    save_grid(path, blocks, columns=16)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    write_atomically(path, lambda file: figure.savefig(file, format="png"))

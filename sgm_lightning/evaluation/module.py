@@ -1,0 +1,155 @@
+"""The LightningModule that evaluates finished images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+
+from sgm_lightning.backbones import Checkpoint
+from sgm_lightning.diffusion import Condition, Denoiser
+from sgm_lightning.errors import SGMError
+from sgm_lightning.evaluation.data import ImageBatch
+from sgm_lightning.evaluation.evaluation import Evaluation, per_sample_names
+from sgm_lightning.evaluation.measure import Measure
+from sgm_lightning.evaluation.report import Report
+from sgm_lightning.evaluation.spaces import Space, load_spaces
+from sgm_lightning.guidance import SelfGuidance
+from sgm_lightning.images import Images
+from sgm_lightning.scores import minority_score
+
+
+class EvaluationModule(pl.LightningModule):
+    """Metrics of finished images in Lightning's test loop, on any number of processes.
+
+    Args:
+        spaces: Feature spaces by name, each with its real images.
+        backbone: A model, for minority score and bound of the images under it; none: spaces alone.
+        spacing: Steps of its chain; as in `predict`.
+        nelbo: Whether to bound the likelihood.
+        nelbo_strata: Strata of the chain of which two steps each are drawn; null for the full sum.
+        score_distance: Distance of the minority score; default L_2.
+        score_perturb_ratio: Its perturb step as a share of the chain.
+        score_draws: Its draws; 0: keep the scores that the images came with.
+        seed: Of the draws of score and bound.
+        kid_subset_size: Samples in each of KID's 100 subsets.
+    """
+
+    def __init__(
+        self,
+        spaces: dict[str, Space] | None = None,
+        backbone: Checkpoint | None = None,
+        spacing: str | int | None = "250",
+        nelbo: bool = True,
+        nelbo_strata: int | None = 10,
+        score_distance: nn.Module | None = None,
+        score_perturb_ratio: float = 0.8,
+        score_draws: int = 8,
+        seed: int = 0,
+        kid_subset_size: int = 1000,
+    ) -> None:
+        super().__init__()
+        if not spaces and backbone is None:
+            raise SGMError("There is nothing to evaluate: set `model.spaces`, `model.backbone`, or both.")
+        self.spaces = load_spaces(spaces or {})
+        self.measure = Measure({name: space.extractor for name, space in self.spaces.items()}, nelbo, nelbo_strata)
+        self.backbone, self.spacing = backbone, spacing
+        self.scorer = SelfGuidance(perturb_ratio=score_perturb_ratio)
+        self.score_distance = score_distance or self.scorer.distance
+        self.score_draws, self.seed, self.kid_subset_size = score_draws, seed, kid_subset_size
+        self.denoiser: Denoiser | None = None
+        self.evaluations = nn.ModuleDict()
+        self.report: Report | None = None
+
+    def setup(self, stage: str) -> None:
+        """Read the weights; one evaluation for every set."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.load(data.sets)
+        evaluations = [Evaluation(self.spaces, True, self.kid_subset_size) for _ in data.sets]
+        self.evaluations = nn.ModuleDict({str(number): made for number, made in enumerate(evaluations)})
+
+    def load(self, sets: Mapping[str, Images]) -> None:
+        """Read the weights, unless they have been; the model must be able to judge the sets."""
+        if self.backbone is not None and self.denoiser is None:
+            self.denoiser = self.backbone.load().denoiser(self.spacing)
+            for name, images in sets.items():
+                _check(self.denoiser, name, images.shape, images.labels is not None)
+
+    def per_sample_names(self) -> list[str]:
+        """Everything that will be known of every image, as `minority_score` or `SPACE/metric`."""
+        model = self.backbone is not None
+        own = (["minority_score"] if model and self.score_draws else []) + (
+            ["nelbo"] if model and self.measure.nelbo else []
+        )
+        return own + [f"{name}/{metric}" for name, space in self.spaces.items() for metric in per_sample_names(space)]
+
+    def check(self, kinds: Mapping[str, tuple[tuple[int, ...], bool]]) -> None:
+        """Raise unless images can be measured that do not exist yet. The weights are read, and not kept.
+
+        Args:
+            kinds: Shape (C, H, W) of every set's images, and whether they are labelled.
+
+        Raises:
+            SGMError: If the model, or a space's extractor, cannot judge them.
+        """
+        for name, (shape, _) in kinds.items():
+            for space_name, space in self.spaces.items():
+                try:
+                    space.extractor(torch.zeros(1, *shape, dtype=torch.uint8))
+                except RuntimeError as error:
+                    reason = str(error).splitlines()[0]
+                    raise SGMError(
+                        f"The extractor of space {space_name} cannot take images of shape {shape}, as those of {name} "
+                        f"({reason}); choose another."
+                    ) from None
+        if self.backbone is not None:
+            denoiser = self.denoiser or self.backbone.load().denoiser(self.spacing)
+            self.scorer.perturb_index(denoiser.process, 0)
+            for name, (shape, labelled) in kinds.items():
+                _check(denoiser, name, shape, labelled)
+
+    def test_step(self, batch: ImageBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Measure one batch of the set `batch.number`."""
+        self.evaluations[str(batch.number)].update(self.rows(batch), batch.indices)  # type: ignore[operator]
+
+    def rows(self, batch: ImageBatch) -> dict[str, Tensor]:
+        """What `Measure` takes of every image of a batch, and its `minority_score`."""
+        with torch.autocast(self.device.type, enabled=False):
+            indices = batch.indices.tolist()
+            labels = batch.labels if self.denoiser is not None and self.denoiser.num_classes else None
+            condition = Condition(labels, None)
+            rows = self.measure(batch.images, indices, self.denoiser, condition, self.seed)
+            if self.denoiser is not None and self.score_draws:
+                step = self.scorer.perturb_index(self.denoiser.process, 0)
+                rows["minority_score"] = minority_score(
+                    batch.images, self.denoiser, self.score_distance, step, self.seed, indices, self.score_draws, condition
+                )
+            elif batch.scores is not None:
+                rows["minority_score"] = batch.scores
+        return rows
+
+    def on_test_epoch_end(self) -> None:
+        """Compare; all processes take part."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        results = {name: self.evaluations[str(n)].compute() for n, name in enumerate(data.sets)}  # type: ignore[operator]
+        text: dict[str, Any] = {"spaces": {name: space.text for name, space in self.spaces.items()}}
+        if self.denoiser is not None:
+            steps = self.denoiser.process.num_steps
+            text["model"] = {"chain": f"{steps} steps", "score_draws": self.score_draws}
+        self.report = Report(results, data.pair, text)
+
+
+def _check(denoiser: Denoiser, name: str, shape: tuple[int, ...], labelled: bool) -> None:
+    """Raise unless the model can judge a set of images."""
+    if denoiser.upsampler:
+        raise SGMError("An upsampler cannot judge finished images alone; set `model.backbone` to the base model, or null.")
+    if tuple(shape) != tuple(denoiser.image_shape):
+        raise SGMError(
+            f"The model judges images of shape {tuple(denoiser.image_shape)}, got {tuple(shape)} in {name}; resize them, or "
+            "set `model.backbone: null`."
+        )
+    if denoiser.num_classes and not labelled:
+        raise SGMError(f"The model needs class labels, but {name} has none; set `model.backbone: null` or label them.")

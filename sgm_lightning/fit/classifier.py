@@ -1,0 +1,125 @@
+"""The LightningModule that trains a classifier of noisy images."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics import MeanMetric
+
+from sgm_lightning.classifiers import Classifier
+from sgm_lightning.classifiers.trained import KEY, description
+from sgm_lightning.diffusion import DiffusionProcess, make_betas
+from sgm_lightning.errors import SGMError
+from sgm_lightning.fit.draws import TrainingBatch
+from sgm_lightning.fit.optimised import OptimisedModule
+
+_QUARTERS = 4
+
+
+class ClassifierTraining(OptimisedModule):
+    """Cross-entropy of log p(class | x_t, t) at steps drawn uniformly (Dhariwal & Nichol 2021).
+
+    Args:
+        classifier: What to start from; a `NewClassifier`, or a trained one.
+        noise_schedule: `linear` or `cosine`: the chain of the model that is to be guided.
+        diffusion_steps: Its length.
+        optimizer: Of the weights; default AdamW, 3e-4, decay 0.05 (Um, Lee & Ye, ICLR 2024).
+        warmup_steps: Steps until the full learning rate.
+        lr_schedule: What follows: `linear` down to zero at `trainer.max_steps`, `cosine`, or `constant`.
+
+    Raises:
+        SGMError: If the classifier cannot be read.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        noise_schedule: str = "linear",
+        diffusion_steps: int = 1000,
+        optimizer: OptimizerCallable | None = None,
+        warmup_steps: int = 0,
+        lr_schedule: Literal["constant", "cosine", "linear"] = "linear",
+    ) -> None:
+        super().__init__(optimizer, warmup_steps, lr_schedule, (3e-4, 0.05))
+        self.classifier = classifier.load()
+        for parameter in self.classifier.trainable():
+            parameter.requires_grad_(True)
+        self.classifier.train()
+        self.classifier.chain = (noise_schedule, diffusion_steps)
+        self.process = DiffusionProcess(make_betas(noise_schedule, diffusion_steps))
+        self._dtype: torch.dtype | None = None
+        # In a dict, metrics are no modules of this one: they are neither averaged nor saved.
+        names = ["loss", "accuracy"]
+        names += [f"{name}_quarter_{quarter + 1}" for name in names for quarter in range(_QUARTERS)]
+        self.held_out: dict[str, MeanMetric] = {name: MeanMetric() for name in names}
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images."""
+        return self.classifier.image_shape
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.classifier.num_classes
+
+    def trained(self) -> list[torch.nn.Parameter]:
+        return self.classifier.trainable()
+
+    def setup(self, stage: str) -> None:
+        """Check the trainer's settings."""
+        self._dtype = self.check_trainer()
+        for metric in self.held_out.values():
+            metric.to(self.trainer.strategy.root_device)
+
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+        """Mean cross-entropy of the batch."""
+        self.seed_dropout(batch_idx)
+        index = (batch.step * self.process.num_steps).long()
+        losses, right = self._losses(batch, index)
+        loss = losses.mean()
+        self.check_loss(loss)
+        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/accuracy", right.mean(), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
+        """Held-out loss and accuracy at one step of each quarter of the chain, by the same draw."""
+        for quarter in range(_QUARTERS):
+            index = ((quarter + batch.step) / _QUARTERS * self.process.num_steps).long()
+            losses, right = self._losses(batch, index)
+            for name, values in (("loss", losses), ("accuracy", right)):
+                self.held_out[name].update(values)
+                self.held_out[f"{name}_quarter_{quarter + 1}"].update(values)
+
+    def on_validation_epoch_end(self) -> None:
+        for name, metric in self.held_out.items():
+            self.log(f"held_out/{name}", metric.compute(), prog_bar=name == "accuracy")
+            metric.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[KEY] = description(self.classifier)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if checkpoint.get(KEY) != description(self.classifier):
+            raise SGMError(
+                "The run folder holds a training of another model, got other flags or another chain, which cannot be "
+                "resumed; choose another run_dir."
+            )
+
+    def _losses(self, batch: TrainingBatch, index: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) cross-entropy, and whether the likeliest class is the right one, at respaced `index`."""
+        kind = self.device.type
+        # Lightning autocasts the whole step; noise and loss stay float32.
+        with torch.autocast(kind, enabled=False):
+            x_t = self.process.q_sample(batch.images, index, batch.noise)
+            with torch.autocast(kind, dtype=self._dtype, enabled=self._dtype is not None):
+                logits = self.classifier(x_t, self.process.train_steps[index])
+            logits = logits.float()
+            assert batch.labels is not None  # the data have been checked against `num_classes`
+            losses = functional.cross_entropy(logits, batch.labels, reduction="none")
+        return losses, (logits.argmax(1) == batch.labels).float()

@@ -1,0 +1,235 @@
+"""Pictures of any source to train on."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch.utils.data import DataLoader
+
+from sgm_lightning.diffusion.noise import Stream, generator
+from sgm_lightning.errors import SGMError
+from sgm_lightning.fit.draws import Draws, HeldOut, Positions, TrainingBatch
+from sgm_lightning.images import FolderSource, Source
+from sgm_lightning.images.crop import Prepare
+from sgm_lightning.images.squares import Squares
+
+
+class TrainingData(pl.LightningDataModule):
+    """Pictures of any source to train on, some held out.
+
+    Args:
+        source: The pictures.
+        held_out: Pictures for validation; default a share of the source.
+        held_out_share: That share; 0 for none.
+        held_out_limit: At most so many held-out pictures.
+        batch_size: Pictures a step and process.
+        crop: `center`, or `random` (ADM: the shorter side between the size and 1.25 times it).
+        flip: Mirror at random. Off: a mirrored letter, shoe or lung is another one.
+        value_range: Pixel values that become −1 and 1, as for 12-bit medical images; default all of the type's.
+        channels: 1 or 3, to convert to; default as the model's, which the pictures must then have.
+        max_broken: Unreadable pictures that are skipped before the training stops.
+        cache: Keep decoded pictures on the disk ($SGM_CACHE) where that pays.
+        num_workers: Processes that prepare batches; default 4 on GPUs, 0 on CPUs.
+        seed: Decides order, crops, steps, noise and dropped labels.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        held_out: Source | None = None,
+        held_out_share: float = 0.05,
+        held_out_limit: int | None = 1000,
+        batch_size: int = 64,
+        crop: Literal["center", "random"] = "center",
+        flip: bool = False,
+        value_range: tuple[float, float] | None = None,
+        channels: int | None = None,
+        max_broken: int = 10,
+        cache: bool = True,
+        num_workers: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or seed < 0 or max_broken < 0:
+            raise SGMError(
+                "batch_size must be at least 1, seed and max_broken at least 0, got "
+                f"{batch_size}, {seed} and {max_broken}; set them below `data`."
+            )
+        if not 0 <= held_out_share < 1:
+            raise SGMError(f"held_out_share must lie in [0, 1), got {held_out_share}.")
+        if channels not in (None, 1, 3):
+            raise SGMError(f"data.channels must be 1, 3 or null, got {channels}.")
+        self.source, self.held_out = source, held_out
+        self.held_out_share, self.held_out_limit = held_out_share, held_out_limit
+        self.batch_size, self.max_broken, self.cache, self.num_workers = batch_size, max_broken, cache, num_workers
+        self.crop, self.flip, self.value_range, self.channels = crop, flip, value_range, channels
+        self.seed = seed
+        self._opened: tuple[Squares, Squares | None] | None = None
+        self._sets: tuple[Draws, Squares, np.ndarray] | None = None
+
+    def prepare_data(self) -> None:
+        """Decode to the cache, in one process."""
+        self._open()
+
+    def setup(self, stage: str) -> None:
+        """Open the pictures and check them against the model."""
+        if self._sets is not None:
+            return
+        module = self.trainer.lightning_module  # type: ignore[union-attr]
+        squares, held_out = self._open()
+        rows = np.arange(len(squares))
+        if held_out is None:
+            rows = generator(self.seed, 0, Stream.SPLIT).permutation(len(squares))
+            count = round(self.held_out_share * len(rows))
+            held_out, kept, rows = squares, np.sort(rows[:count]), np.sort(rows[count:])
+        else:
+            kept = np.arange(len(held_out))
+        if self.held_out_limit is not None and len(kept) > self.held_out_limit:
+            kept = np.sort(generator(self.seed, 1, Stream.SPLIT).permutation(kept)[: self.held_out_limit])
+        world = self.trainer.world_size  # type: ignore[union-attr]
+        batch = self.batch_size * world
+        if batch > len(rows):
+            raise SGMError(
+                f"The global batch must not be larger than the data, got {batch} images a step and {len(rows)} to train "
+                "on; set `data.batch_size`."
+            )
+        if self.held_out is not None and module.num_classes is not None:
+            held_out.labels = _renumbered(held_out.labels, self.held_out.class_names, self.source.class_names)
+        if 0 < len(kept) < world:
+            raise SGMError(
+                f"There must be a held-out picture for every process, or none, got {len(kept)} for {world} processes; "
+                "set `data.held_out_share`."
+            )
+        for labels in (squares.labels, held_out.labels):
+            _check_labels(labels, module.num_classes)
+        rank_zero_info(f"Data: {len(rows)} pictures to train on, {len(kept)} held out.")
+        if module.num_classes is not None and self.source.class_names:
+            rank_zero_info("Classes: " + ", ".join(f"{i} {name}" for i, name in enumerate(self.source.class_names)) + ".")
+        self._sets = Draws(squares, rows, self.seed), held_out, kept
+
+    @property
+    def common_batches(self) -> int:
+        """Held-out batches that every process has at least."""
+        assert self._sets is not None and self.trainer is not None
+        return -(-(len(self._sets[2]) // self.trainer.world_size) // self.batch_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training is to go on with."""
+        assert self._sets is not None
+        return {"class_names": self.source.class_names, "pictures": len(self._sets[0].order.rows), "seed": self.seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse other classes; tell of other pictures."""
+        ours = self.state_dict()
+        differing = [f"{key} {ours[key]}, not {theirs}" for key, theirs in state_dict.items() if ours[key] != theirs]
+        if ours["class_names"] != state_dict["class_names"]:
+            raise SGMError(
+                f"The run folder holds a training of other classes ({'; '.join(differing)}), whose labels mean something "
+                "else; choose another run_dir, and start it from this one by TrainedCheckpoint."
+            )
+        if differing:
+            rank_zero_warn(f"Training goes on with other draws than before: {'; '.join(differing)}.")
+
+    def train_dataloader(self) -> DataLoader[TrainingBatch]:
+        trainer = self.trainer
+        assert self._sets is not None and trainer is not None
+        workers = self.num_workers
+        on_gpu = trainer.strategy.root_device.type == "cuda"
+        if workers is None:
+            workers = 4 if on_gpu else 0
+        return DataLoader(
+            self._sets[0],
+            batch_sampler=Positions(trainer, self.batch_size),  # type: ignore[arg-type]
+            collate_fn=_as_it_is,
+            num_workers=workers,
+            pin_memory=on_gpu,
+        )
+
+    def val_dataloader(self) -> Any:
+        trainer = self.trainer
+        assert self._sets is not None and trainer is not None
+        _, squares, rows = self._sets
+        if not len(rows):
+            return []
+        return DataLoader(HeldOut(squares, rows, self.seed, trainer, self.batch_size), batch_size=None)
+
+    def _open(self) -> tuple[Squares, Squares | None]:
+        """The pictures to train on and those held out; opened once a process."""
+        if self._opened is not None:
+            return self._opened
+        channels, size, _ = self.trainer.lightning_module.image_shape  # type: ignore[union-attr]
+        squares = []
+        for source in (self.source, self.held_out):
+            if source is None:
+                continue
+            if self.channels not in (None, channels):
+                raise SGMError(
+                    f"The model has {channels} channels, got data.channels: {self.channels}; set it to {channels}."
+                )
+            prepare = Prepare(size, channels, self.crop, self.flip, self.value_range)
+            _check_pictures(source, prepare, self.channels is None)
+            squares.append(Squares(source, prepare, self.max_broken, self.cache))
+        self._opened = squares[0], squares[1] if len(squares) > 1 else None
+        return self._opened
+
+
+class FolderData(TrainingData):
+    """A folder of images to train on.
+
+    Args:
+        root: The folder.
+        classes: `auto`: by subfolder where there are several, else none; `subfolder`; `prefix`: the name up to the first
+            underscore, as in ADM; `none`.
+        **kwargs: As in `TrainingData`.
+    """
+
+    def __init__(self, root: str, classes: Literal["auto", "subfolder", "prefix", "none"] = "auto", **kwargs: Any) -> None:
+        super().__init__(FolderSource(root, classes), **kwargs)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _renumbered(labels: np.ndarray | None, theirs: list[str] | None, ours: list[str] | None) -> np.ndarray | None:
+    """Labels of another source, which numbers its classes by itself, in our numbers."""
+    if labels is None or theirs is None or ours is None or theirs == ours[: len(theirs)]:
+        return labels
+    if unknown := [name for name in theirs if name not in ours]:
+        raise SGMError(
+            f"Classes of held-out pictures must be among those trained on, got {', '.join(unknown[:5])}; remove or rename "
+            "them."
+        )
+    return np.array([ours.index(name) for name in theirs], dtype=np.int64)[labels]
+
+
+def _check_labels(labels: np.ndarray | None, num_classes: int | None) -> None:
+    if num_classes is None:
+        return
+    if labels is None:
+        raise SGMError(
+            f"The model is conditional on {num_classes} classes, but the pictures have none; use a source with labels "
+            "(`data.classes`)."
+        )
+    if int(labels.max()) >= num_classes or int(labels.min()) < 0:
+        wrong = int(labels.max()) if int(labels.max()) >= num_classes else int(labels.min())
+        raise SGMError(f"Labels must lie in [0, {num_classes}) for this model, got {wrong}; set `model.num_classes`.")
+
+
+def _check_pictures(source: Source, prepare: Prepare, as_they_are: bool) -> None:
+    """Raise unless the first readable picture suits the settings; `as_they_are`: and has the model's channels."""
+    for index in range(min(len(source), 16)):
+        try:
+            picture = source.picture(index)
+        except SGMError:
+            continue
+        if as_they_are and picture.shape[2] != prepare.channels:
+            raise SGMError(
+                f"The model has {prepare.channels} channels, got pictures of {picture.shape[2]}; set "
+                f"`data.channels: {prepare.channels}` to convert them."
+            )
+        prepare.square(picture, np.random.default_rng(0))
+        return

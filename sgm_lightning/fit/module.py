@@ -1,0 +1,201 @@
+"""The LightningModule that trains a backbone."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from diffusers.models.resnet import ResnetBlock2D
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from sgm_lightning.backbones import Checkpoint, NewNetwork
+from sgm_lightning.backbones.lora import LoRA
+from sgm_lightning.backbones.rebuild import with_classes
+from sgm_lightning.backbones.trained import check_same, training_state
+from sgm_lightning.diffusion import Condition, Denoiser
+from sgm_lightning.diffusion.pixels import to_uint8
+from sgm_lightning.errors import SGMError
+from sgm_lightning.fit.draws import TrainingBatch
+from sgm_lightning.fit.objective import Objective
+from sgm_lightning.fit.optimised import OptimisedModule
+from sgm_lightning.fit.step_samplers import StepSampler, UniformSteps
+from sgm_lightning.scores.elbo import negative_elbo
+
+_QUARTERS = 4
+
+
+class TrainingModule(OptimisedModule):
+    """Backbone, objective and optimiser in Lightning's fit loop.
+
+    Args:
+        backbone: What to start from: a checkpoint of any kind, or a `NewNetwork`.
+        objective: Loss; default hybrid where the model learns its variance, else simple.
+        step_sampler: Which steps are trained how often; default uniform.
+        optimizer: Of the weights; default AdamW, 1e-4, no decay.
+        warmup_steps: Steps until the full learning rate.
+        lr_schedule: What follows: `constant`, or `cosine` or `linear` down to zero at `trainer.max_steps`.
+        dropout: Rate in the residual blocks; default as in the checkpoint.
+        num_classes: Make an unconditional network conditional on that many classes.
+        label_dropout: Share of labels that are replaced by "any", a class of its own.
+        lora: Train low-rank adapters only.
+        gradient_checkpointing: Compute activations twice and keep fewer.
+        compile: Compile the network (`torch.compile`).
+        nelbo_images: Held-out pictures whose likelihood is bounded at every validation; 0 for none.
+        nelbo_spacing: Chain of that bound.
+
+    Raises:
+        SGMError: If the settings do not fit the model.
+    """
+
+    def __init__(
+        self,
+        backbone: Checkpoint,
+        objective: Objective | None = None,
+        step_sampler: StepSampler | None = None,
+        optimizer: OptimizerCallable | None = None,
+        warmup_steps: int = 0,
+        lr_schedule: Literal["constant", "cosine", "linear"] = "constant",
+        dropout: float | None = None,
+        num_classes: int | None = None,
+        label_dropout: float = 0.0,
+        lora: LoRA | None = None,
+        gradient_checkpointing: bool = False,
+        compile: bool = False,
+        nelbo_images: int = 64,
+        nelbo_spacing: str | int | None = "100",
+    ) -> None:
+        super().__init__(optimizer, warmup_steps, lr_schedule, (1e-4, 0.0))
+        loaded = backbone.load()
+        if not 0 <= label_dropout < 1 or not 0 <= (dropout or 0) < 1:
+            raise SGMError(f"dropout and label_dropout must lie in [0, 1), got {dropout} and {label_dropout}.")
+        if loaded.upsampler:
+            raise SGMError("Upsamplers cannot be trained here; set `model.backbone` to a base model.")
+        classes = num_classes or loaded.num_classes
+        if classes is None and label_dropout:
+            raise SGMError("label_dropout needs classes, but the model is unconditional; set `model.num_classes`.")
+        given = loaded.network
+        if classes is not None:
+            loaded = with_classes(loaded, classes, label_dropout > 0)
+        if dropout is not None:
+            _set_dropout(loaded.network, dropout)
+        self.lora = lora
+        if lora is not None:
+            if isinstance(backbone, NewNetwork):
+                raise SGMError(
+                    "LoRA needs a trained network, but a NewNetwork's last layer is zero; leave `model.lora` out."
+                )
+            lora.inject(loaded.network)
+            if loaded.network is not given:  # embeddings of added classes are zero: no adapter can make up for them
+                loaded.network.class_embedding.requires_grad_(True)
+        else:
+            loaded.network.requires_grad_(True)
+        if gradient_checkpointing:
+            loaded.network.enable_gradient_checkpointing()
+        if compile:
+            loaded.network.compile()
+        loaded.network.train()  # loaders leave networks in evaluation mode, and Lightning keeps what it finds
+        self.backbone = loaded
+        self.denoiser = loaded.denoiser(frozen=False)
+        learned = loaded.variance == "learned_range"
+        self.objective = objective or Objective("hybrid" if learned else "simple")
+        self.objective.check(self.denoiser)
+        self.step_sampler = step_sampler or UniformSteps()
+        self.label_dropout = label_dropout
+        self.nelbo_images, self.nelbo_spacing = nelbo_images, nelbo_spacing
+        # In a dict, metrics are no modules of this one: they are neither averaged nor saved.
+        names = ["loss", "nelbo", *(f"loss_quarter_{quarter + 1}" for quarter in range(_QUARTERS))]
+        self.held_out: dict[str, MeanMetric] = {name: MeanMetric() for name in names}
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the model."""
+        return self.backbone.image_shape
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes of the model, the null class not counted."""
+        return self.backbone.num_classes
+
+    def setup(self, stage: str) -> None:
+        """Check the trainer's settings."""
+        dtype = self.check_trainer()
+        if self.nelbo_images:
+            self.evaluator(self.nelbo_spacing)  # raises now rather than at the first validation
+        for metric in self.held_out.values():
+            metric.to(self.trainer.strategy.root_device)
+        self.denoiser.autocast_dtype = dtype
+        self.step_sampler.probabilities(self.denoiser.process.num_steps)  # raises if it is for another chain
+
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+        """Mean loss of the batch."""
+        self.seed_dropout(batch_idx)
+        index, weight = self.step_sampler(batch.step, self.denoiser.process.num_steps)
+        # Lightning autocasts the whole step; schedule and loss stay float32, and the denoiser autocasts its network.
+        with torch.autocast(self.device.type, enabled=False):
+            losses = self.objective(self.denoiser, batch.images, index, batch.noise, self._condition(batch))
+            loss = (losses.loss * weight).mean()
+        if self.step_sampler.learns:
+            gathered = self.all_gather((index, losses.loss.detach()))
+            self.step_sampler.update(*(values.flatten() for values in gathered))
+        self.check_loss(loss)
+        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/simple", losses.simple.mean())
+        if losses.bound is not None:
+            self.log("train/bound", losses.bound.mean())
+        return loss
+
+    def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
+        """Held-out loss at one step of each quarter of the chain, and the bound on the first images."""
+        steps = self.denoiser.process.num_steps
+        condition = Condition(batch.labels if self.num_classes else None)
+        with torch.autocast(self.device.type, enabled=False):
+            for quarter in range(_QUARTERS):
+                # The same draw in every quarter.
+                index = ((quarter + batch.step) / _QUARTERS * steps).long()
+                simple = self.objective(self.denoiser, batch.images, index, batch.noise, condition).simple
+                self.held_out["loss"].update(simple)
+                self.held_out[f"loss_quarter_{quarter + 1}"].update(simple)
+            some = batch.indices < self.nelbo_images
+            if bool(some.any()):
+                condition = Condition(None if condition.labels is None else condition.labels[some])
+                images = to_uint8(batch.images[some] + 1 / 255)  # to the nearest level; 16 bits are rounded to 8
+                chain = self.evaluator(self.nelbo_spacing)
+                strata = min(10, chain.process.num_steps - 1)  # a short chain has no more
+                found = negative_elbo(images, chain, 0, batch.indices[some].tolist(), strata, condition)
+                self.held_out["nelbo"].update(found.total)
+
+    def on_validation_epoch_end(self) -> None:
+        for name, metric in self.held_out.items():
+            if name != "nelbo" or self.nelbo_images:
+                self.log(f"held_out/{name}", metric.compute(), prog_bar=name == "nelbo")
+            metric.reset()
+
+    def evaluator(self, spacing: str | int | None) -> Denoiser:
+        """The network as it is now, on another chain."""
+        denoiser = self.backbone.denoiser(spacing, frozen=False).to(self.device)
+        denoiser.autocast_dtype = self.denoiser.autocast_dtype
+        return denoiser
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint.update(self._description())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_same(checkpoint, self._description())
+
+    def _description(self) -> dict[str, Any]:
+        return training_state(self.backbone, None if self.lora is None else self.lora.settings, self.step_sampler)
+
+    def _condition(self, batch: TrainingBatch) -> Condition:
+        if self.num_classes is None or batch.labels is None:
+            return Condition()
+        if not self.label_dropout:
+            return Condition(batch.labels)
+        return Condition(torch.where(batch.drop < self.label_dropout, self.backbone.null_class or 0, batch.labels))
+
+
+def _set_dropout(network: nn.Module, rate: float) -> None:
+    for module in network.modules():
+        if isinstance(module, ResnetBlock2D):
+            module.dropout.p = rate

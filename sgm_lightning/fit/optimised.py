@@ -1,0 +1,99 @@
+"""What every training has: an optimiser on a schedule that a resumed training follows anew, and a finite loss."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from sgm_lightning.diffusion.execution import AUTOCAST
+from sgm_lightning.errors import SGMError
+from sgm_lightning.fit.schedules import warmup_schedule
+
+
+class OptimisedModule(pl.LightningModule):
+    """A LightningModule with the optimiser's settings of the command line.
+
+    Args:
+        optimizer: Of the weights; default AdamW.
+        warmup_steps: Steps until the full learning rate.
+        lr_schedule: What follows.
+        default: Learning rate and weight decay of the default.
+    """
+
+    def __init__(
+        self,
+        optimizer: OptimizerCallable | None,
+        warmup_steps: int,
+        lr_schedule: Literal["constant", "cosine", "linear"],
+        default: tuple[float, float],
+    ) -> None:
+        super().__init__()
+        self.optimizer = _Shared(optimizer)
+        self.warmup_steps, self.lr_schedule, self._default = warmup_steps, lr_schedule, default
+        self._given: list[dict[str, Any]] = []
+
+    def trained(self) -> list[nn.Parameter]:
+        """The weights that are optimised."""
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def check_trainer(self) -> torch.dtype | None:
+        """Check the trainer's settings; what a network is autocast to."""
+        precision = self.trainer.precision
+        if precision not in AUTOCAST:
+            raise SGMError(f"trainer.precision must be one of {', '.join(AUTOCAST)}, got {precision}.")
+        if self.trainer.max_steps < 1:
+            raise SGMError(f"trainer.max_steps must be at least 1, got {self.trainer.max_steps}.")
+        return AUTOCAST[precision]
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        parameters = self.trained()
+        make, (rate, decay) = self.optimizer.value, self._default
+        optimizer = make(parameters) if make else AdamW(parameters, rate, weight_decay=decay)
+        schedule = warmup_schedule(optimizer, self.trainer.max_steps, self.warmup_steps, self.lr_schedule)
+        self._given = [{key: value for key, value in g.items() if key != "params"} for g in optimizer.param_groups]
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """A resumed optimiser keeps its moments; rate, decay and the like are what the command says now."""
+        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        schedule.base_lrs = [given["initial_lr"] for given in self._given]
+        for group, given, factor in zip(optimizer.param_groups, self._given, schedule.lr_lambdas, strict=True):
+            group.update({**given, "lr": given["initial_lr"] * factor(schedule.last_epoch)})
+
+    def seed_dropout(self, batch_idx: int) -> None:
+        """Lightning keeps no random state in checkpoints; masks follow from where the training stands."""
+        if not any(isinstance(module, nn.Dropout) and module.p > 0 for module in self.modules()):
+            return
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        key = (data.seed, self.trainer.global_step, batch_idx, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
+
+    def check_loss(self, loss: Tensor) -> None:
+        """Raise if the loss is not finite; on a GPU only now and then, since the host would have to wait."""
+        trainer = self.trainer
+        if loss.device.type != "cpu" and trainer.global_step % trainer.log_every_n_steps:
+            return
+        if not bool(torch.isfinite(loss)):
+            raise SGMError(
+                f"The loss must stay finite, got {float(loss)} at step {trainer.global_step}; the last checkpoint is kept: "
+                "lower the learning rate, clip gradients (`trainer.gradient_clip_val`), or use bf16 for 16-bit floats."
+            )
+
+
+class _Shared:
+    """Holds what a copy of the module, as the average of its weights is, shares with it.
+
+    What makes the optimiser refers to the command line's parser, and by that to the trainer and its processes.
+    """
+
+    def __init__(self, value: OptimizerCallable | None) -> None:
+        self.value = value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        return self

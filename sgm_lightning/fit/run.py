@@ -1,0 +1,135 @@
+"""A run folder of a training: its last state, and how it ends."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_info
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.files.atomic import remove_leftovers, write_atomically
+from sgm_lightning.signals import Interrupted, stop_signals
+
+
+class TrainingRun(Checkpoint):
+    """Writes `last.ckpt`, all that it takes to go on, every so many steps, at the end, and when a signal asks to stop.
+
+    Args:
+        run_dir: Folder of the run.
+        save_every: Steps between states.
+        keep_every: Steps between states that are kept beside the last one (`step-….ckpt`); none by default.
+    """
+
+    def __init__(self, run_dir: str = "runs/default", save_every: int = 500, keep_every: int | None = None) -> None:
+        if save_every < 1 or (keep_every is not None and keep_every < 1):
+            raise SGMError(f"save_every and keep_every must be at least 1, got {save_every} and {keep_every}.")
+        self.path, self.save_every, self.keep_every = Path(run_dir), save_every, keep_every
+        self.config_text = ""
+        self._step = 0
+        self._started = 0.0
+        self._first = 0
+        self._validated = 0
+
+    @property
+    def last(self) -> Path:
+        """The state to go on from."""
+        return self.path / "last.ckpt"
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        stop_signals.install()  # Lightning has put its own in place since
+        stop_signals.deferred = True
+        if trainer.is_global_zero and self.config_text:
+            self.path.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self.path)
+            write_atomically(self.path / "config.yaml", lambda file: file.write(self.config_text.encode()))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step = self._first = trainer.global_step
+        self._started = time.monotonic()
+        if self._first:
+            rank_zero_info(f"Resuming at step {self._first}.")
+            if _validates(trainer) and self._validated != self._first:
+                _validate(trainer)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        step = trainer.global_step
+        if step == self._step:  # gradients are still being gathered
+            return
+        self._step = step
+        if step % trainer.log_every_n_steps == 0:
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            images = (step - self._first) * data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+            pl_module.log("train/images_per_second", images / (time.monotonic() - self._started))
+        stop = _asked_to_stop(trainer)
+        if stop or step % self.save_every == 0 or step == trainer.max_steps or _validates(trainer):
+            self._save(trainer, pl_module, self.last)
+        if self.keep_every and step % self.keep_every == 0:
+            self._save(trainer, pl_module, self.path / f"step-{step:06d}.ckpt")
+        if stop:
+            _stop()
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
+    ) -> None:
+        # The state was saved before. Processes may differ by one batch: they agree on stopping while all have one.
+        if batch_idx < trainer.datamodule.common_batches and _asked_to_stop(trainer):  # type: ignore[attr-defined]
+            _stop()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = trainer.global_step
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"validated": self._validated}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._validated = state_dict["validated"]
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        stop_signals.deferred = False
+        seconds = time.monotonic() - self._started
+        rank_zero_info(
+            f"Trained {trainer.global_step - self._first} steps in {seconds:.0f} s, to step {trainer.global_step}. "
+            f"Run folder: {self.path.resolve()}"
+        )
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        stop_signals.deferred = False
+
+    def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, path: Path) -> None:
+        for name, parameter in pl_module.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise SGMError(
+                    f"The weights must stay finite, got NaN or infinity in {name} at step {trainer.global_step}; the last "
+                    "checkpoint is kept: lower the learning rate or clip gradients (`trainer.gradient_clip_val`)."
+                )
+        trainer.save_checkpoint(path, weights_only=False)
+
+
+def _asked_to_stop(trainer: pl.Trainer) -> bool:
+    """Whether any process was: all must stop at the same step."""
+    return trainer.strategy.reduce_boolean_decision(stop_signals.received is not None, all=False)
+
+
+def _stop() -> None:
+    stop_signals.check()
+    raise Interrupted("another process was interrupted")
+
+
+def _validates(trainer: pl.Trainer) -> bool:
+    """Whether Lightning validates after this batch."""
+    interval = trainer.val_check_batch
+    return bool(trainer.enable_validation and interval and (trainer.fit_loop.total_batch_idx + 1) % interval == 0)
+
+
+def _validate(trainer: pl.Trainer) -> None:
+    """The validation that a training was stopped in or before; Lightning goes on with the next step."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    loop.restarting = False
+    trainer.validating = True
+    loop.run()
+    trainer.training = True

@@ -1,0 +1,134 @@
+"""Decoded squares on the disk: decode once, then read from memory-mapped pages that all processes share."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.files.atomic import remove_leftovers, write_atomically
+from sgm_lightning.images.crop import Prepare
+from sgm_lightning.images.source import Source
+
+
+class Broken:
+    """Pictures that cannot be read: counted, named, skipped; beyond a limit an error.
+
+    Args:
+        limit: How many are tolerated.
+        option: What sets the limit, for the error.
+    """
+
+    def __init__(self, limit: int, option: str = "data.max_broken") -> None:
+        self.limit, self.option = limit, option
+        self.reasons: dict[int, str] = {}
+
+    def add(self, index: int, reason: str) -> None:
+        """Note picture `index`.
+
+        Raises:
+            SGMError: If that is one too many.
+        """
+        self.reasons.setdefault(index, reason)
+        if len(self.reasons) > self.limit:
+            first = " | ".join(text.rstrip(".") for text in list(self.reasons.values())[:3])
+            raise SGMError(
+                f"At most {self.limit} pictures may be broken, got {len(self.reasons)} ({first}); repair them or raise "
+                f"`{self.option}`."
+            )
+
+
+def cached_squares(
+    source: Source, fingerprint: str, prepare: Prepare, folder: Path, broken: Broken
+) -> tuple[np.ndarray, np.ndarray]:
+    """The squares of all readable pictures, made on the first call.
+
+    Args:
+        source: The pictures.
+        fingerprint: Theirs.
+        prepare: How they become squares; without a random crop.
+        folder: Where caches are kept, one file a (source, size, channels, 8 bits or more).
+        broken: Takes note of what cannot be read.
+
+    Returns:
+        (n, size, size, channels) squares, memory-mapped, and (n,) their indices in the source.
+    """
+    kind = "" if prepare.value_range is None else "-ranged"  # more than 8 bits are kept as floats then
+    file = folder / f"{fingerprint[:32]}-{prepare.size}-{prepare.channels}{kind}.npy"
+    squares, reasons = _open(file) if file.is_file() else (None, {})
+    # What could not be read may have been a disk that was away.
+    if squares is None or any(isinstance(square_or_reason(source, prepare, index), np.ndarray) for index in reasons):
+        broken.reasons.clear()
+        _build(source, prepare, file, broken)
+        squares, reasons = _open(file)
+    for index, reason in reasons.items():
+        broken.add(index, reason)
+    readable = np.setdiff1d(np.arange(len(source)), list(reasons))
+    return squares, readable
+
+
+def _open(file: Path) -> tuple[np.ndarray, dict[int, str]]:
+    """Squares, and why others are missing: JSON behind the array, so that one rename puts both in place."""
+    squares: np.memmap = np.load(file, mmap_mode="r")  # type: ignore[type-arg]
+    with open(file, "rb") as content:
+        content.seek(squares.offset + squares.nbytes)
+        reasons = json.load(content)
+    return squares, {int(index): reason for index, reason in reasons.items()}
+
+
+def _build(source: Source, prepare: Prepare, file: Path, broken: Broken) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SGMError(f"{file.parent} cannot be made ({error.strerror}); set $SGM_CACHE to a folder.") from None
+    remove_leftovers(file.parent)
+
+    def write(out: IO[bytes]) -> None:
+        try:
+            _write(source, prepare, out, broken)
+        except OSError as error:
+            raise SGMError(f"{file} cannot be written ({error.strerror}); set $SGM_CACHE to another disk.") from None
+
+    write_atomically(file, write)
+
+
+def _write(source: Source, prepare: Prepare, out: IO[bytes], broken: Broken) -> None:
+    first: np.ndarray | None = None
+    begin = 0
+    # Decoders give up the interpreter's lock.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(source), 256):
+            rows = range(start, min(start + 256, len(source)))
+            made = pool.map(lambda index: square_or_reason(source, prepare, index), rows)
+            for index, square in zip(rows, made, strict=True):
+                if isinstance(square, str):
+                    broken.add(index, square)
+                    continue
+                if first is None:
+                    first = square
+                    header = {"descr": square.dtype.str, "fortran_order": False, "shape": (len(source), *square.shape)}
+                    np.lib.format.write_array_header_1_0(out, header)
+                    begin = out.tell()
+                if square.dtype != first.dtype:
+                    raise SGMError(
+                        f"All pictures must have one depth, got {square.dtype} in picture {index} but {first.dtype} "
+                        "before; convert them, or set `data.cache: false` and `data.value_range`."
+                    )
+                out.write(square.tobytes())
+    if first is None:
+        raise SGMError("Not one picture can be read; check the path.")
+    out.truncate(out.seek(begin + len(source) * first.nbytes))  # rows at the end where pictures are missing
+    out.write(json.dumps(broken.reasons).encode())
+
+
+def square_or_reason(source: Source, prepare: Prepare, index: int) -> np.ndarray | str:
+    """A square, or why there is none."""
+    try:
+        return prepare.square(source.picture(index))
+    except SGMError as error:
+        return str(error)

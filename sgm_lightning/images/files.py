@@ -1,0 +1,131 @@
+"""Pictures in files: a folder, or a CSV of paths and labels."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.images.decode import image_files, read_pixels
+from sgm_lightning.images.source import Source
+
+
+class _Files(Source):
+    """Files and the name of each one's class, or None."""
+
+    def __init__(self, files: Sequence[Path], classes: Sequence[str] | None) -> None:
+        # One block of bytes: a list of objects would be copied to every worker, page by page, as it is read.
+        self._files = np.array([os.fsencode(file) for file in files])
+        self._labels: np.ndarray | None = None
+        if classes is not None:
+            self.class_names = sorted(set(classes), key=_natural)
+            number = {name: i for i, name in enumerate(self.class_names)}
+            self._labels = np.array([number[name] for name in classes], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def file(self, index: int) -> Path:
+        """Path of one picture."""
+        return Path(os.fsdecode(self._files[index]))
+
+    def picture(self, index: int) -> np.ndarray:
+        return read_pixels(self.file(index))
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        return self._labels
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for file in map(self.file, range(len(self))):
+            try:
+                state = file.stat()
+            except OSError:
+                digest.update(f"{file} missing".encode())
+            else:
+                digest.update(f"{file.resolve()} {state.st_size} {state.st_mtime_ns}".encode())
+        return digest.hexdigest()
+
+
+class FolderSource(_Files):
+    """All image files below a folder, in order of their paths.
+
+    Args:
+        root: The folder.
+        classes: `auto`: by subfolder where there are several, else none; `subfolder`: the first folder below the root;
+            `prefix`: the file's name up to the first underscore, as in ADM; `none`.
+        limit: The first so many files only.
+
+    Raises:
+        SGMError: If there are no images, or files without a class.
+    """
+
+    def __init__(
+        self, root: str, classes: Literal["auto", "subfolder", "prefix", "none"] = "auto", limit: int | None = None
+    ) -> None:
+        folder = Path(root)
+        files = image_files(folder)[:limit]
+        names: list[str] | None = None
+        if classes == "prefix":
+            names = [file.name.split("_")[0] for file in files]
+        elif classes != "none":
+            names = [file.relative_to(folder).parts[0] if file.parent != folder else "" for file in files]
+            if classes == "auto" and ("" in names or len(set(names)) < 2):
+                names = None
+            elif names and "" in names:
+                stray = files[names.index("")]
+                raise SGMError(f"{stray} lies in no subfolder, which would be its class; move it or set `classes: none`.")
+        super().__init__(files, names)
+
+
+class CSVSource(_Files):
+    """Files named in a CSV with a header line.
+
+    Args:
+        file: The CSV.
+        root: Folder that the paths are relative to; default the CSV's.
+        path_column: Column of the paths.
+        label_column: Column of the classes; no labels where there is no such column.
+
+    Raises:
+        SGMError: If the file or the column is missing.
+    """
+
+    def __init__(self, file: str, root: str | None = None, path_column: str = "path", label_column: str = "label") -> None:
+        table = Path(file)
+        columns, rows = _table(table)
+        if not rows or path_column not in columns:
+            found = ", ".join(columns) if rows else "no rows"
+            raise SGMError(f"{table} must have rows with a column {path_column}, got {found}; set `path_column`.")
+        wanted = [path_column, label_column] if label_column in columns else [path_column]
+        for line, row in rows:
+            if missing := [column for column in wanted if not (row[column] or "").strip()]:
+                raise SGMError(f"Every row of {table} must have a {missing[0]}, got none in line {line}; fill it in.")
+        folder = table.parent if root is None else Path(root)
+        super().__init__(
+            [folder / row[path_column] for _, row in rows],
+            [row[label_column] for _, row in rows] if label_column in columns else None,
+        )
+
+
+def _table(file: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:
+    """Columns of a CSV, and its rows with their lines; a byte-order mark, as spreadsheets write, is no part of a name."""
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as text:
+            reader = csv.DictReader(text)
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SGMError(f"{file} cannot be read ({error}); check the path, and that it is a CSV in UTF-8.") from None
+    return reader.fieldnames or [], rows
+
+
+def _natural(name: str) -> tuple[bool, int, str]:
+    """Classes that are numbers in order of the numbers."""
+    return (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)

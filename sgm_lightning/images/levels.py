@@ -1,0 +1,101 @@
+"""Minority levels: how many quantiles of a data set's minority scores an image exceeds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.images.source import Source
+
+_MADE = "made"  # of the file's header
+
+
+@dataclass
+class Levels:
+    """Minority scores and levels of every picture of a source.
+
+    Attributes:
+        scores: (N,) float32 minority scores; NaN for a picture that could not be read.
+        levels: (N,) int64 in [0, L), L − 1 the rarest; −1 without a score.
+        thresholds: (L − 1,) float32, rising.
+        made: How they were made; `source` is the source's `identity`.
+    """
+
+    scores: Tensor
+    levels: Tensor
+    thresholds: Tensor
+    made: dict[str, Any]
+
+    @property
+    def num_levels(self) -> int:
+        """L."""
+        return len(self.thresholds) + 1
+
+    def write(self, path: Path) -> None:
+        """Write a `.safetensors` file, whole or not at all."""
+        tensors = {"scores": self.scores, "levels": self.levels, "thresholds": self.thresholds}
+        data = save(tensors, {_MADE: json.dumps(self.made)})
+        write_atomically(path, lambda file: file.write(data))
+
+
+def thresholds(scores: Tensor, num_levels: int) -> Tensor:
+    """(L − 1,) float32 quantiles 1/L … (L − 1)/L of (N,) scores, between neighbours linearly.
+
+    Raises:
+        SGMError: If there are fewer than two levels, or fewer scores than levels.
+    """
+    if not 2 <= num_levels <= len(scores):
+        raise SGMError(
+            f"num_levels must lie between 2 and the {len(scores)} images that have a score, got {num_levels}; the paper "
+            "takes 100 of some 10,000 and more."
+        )
+    return torch.from_numpy(np.quantile(scores.numpy(), np.arange(1, num_levels) / num_levels).astype(np.float32))
+
+
+def level_of(scores: Tensor, at: Tensor) -> Tensor:
+    """(N,) int64: how many of the thresholds `at` lie below each score (Um, Lee & Ye, ICLR 2024).
+
+    >>> level_of(torch.tensor([0.1, 0.5, 0.6, 2.0]), torch.tensor([0.5, 1.0]))
+    tensor([0, 0, 1, 2])
+    """
+    return torch.searchsorted(at, scores)
+
+
+def read_levels(path: str | Path) -> Levels:
+    """What `sgm-lightning score` wrote.
+
+    Raises:
+        SGMError: If the file is missing or is none of its files.
+    """
+    if not Path(path).is_file():
+        raise SGMError(f"There is no file of minority levels at {path}; make one with `sgm-lightning score`.")
+    try:
+        with safe_open(path, "pt") as content:
+            made = json.loads((content.metadata() or {})[_MADE])
+            scores, levels, at = (torch.as_tensor(content.get_tensor(n)) for n in ("scores", "levels", "thresholds"))
+            return Levels(scores, levels, at, made)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise SGMError(f"{path} cannot be read as minority levels ({error}); make it with `sgm-lightning score`.") from None
+
+
+def identity(source: Source) -> str:
+    """What tells a source from another wherever it is kept: N and the pixels of 16 pictures, evenly spread."""
+    digest = hashlib.sha256(str(len(source)).encode())
+    for index in sorted({round(i) for i in np.linspace(0, len(source) - 1, 16)}):
+        try:
+            picture = source.picture(index)
+        except SGMError:
+            continue
+        digest.update(repr((index, picture.shape, picture.dtype.str)).encode() + picture.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,210 @@
+"""What there is to draw: sample indices in fixed chunks, with labels and, for a cascade, low-resolution images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from sgm_lightning.diffusion.noise import random_labels
+from sgm_lightning.diffusion.pixels import from_uint8
+from sgm_lightning.errors import SGMError
+from sgm_lightning.images.archive import read_archive
+
+
+class Chunk(NamedTuple):
+    """Consecutive samples that are always drawn together.
+
+    Attributes:
+        number: Which chunk.
+        indices: Global sample indices; a chunk is always full, surplus samples are cut when a run is merged.
+        seed: Seed of the run.
+        labels: (B,) int64 or None.
+        low_res: (B, C, h, w) float32 in [−1, 1] or None.
+    """
+
+    number: int
+    indices: list[int]
+    seed: int
+    labels: Tensor | None = None
+    low_res: Tensor | None = None
+
+
+class _Chunks(IterableDataset[Chunk]):
+    """The chunks of one process. Iterable, so that Lightning does not deal them out anew.
+
+    It has a length, if only a bound: without one Lightning fetches a chunk ahead, and a chunk that is claimed but
+    not being drawn keeps the others waiting.
+    """
+
+    def __init__(self, data: SampleIndices, numbers: Numbers, num_classes: int | None) -> None:
+        self.data, self.numbers, self.num_classes = data, numbers, num_classes
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for number in self.numbers:
+            yield self.data.chunk(number, self.num_classes)
+
+
+class Numbers(Protocol):
+    """Chunk numbers that one process draws."""
+
+    def __len__(self) -> int:
+        """How many at most."""
+
+    def __iter__(self) -> Iterator[int]: ...
+
+
+class SampleIndices(pl.LightningDataModule):
+    """N samples in chunks.
+
+    Args:
+        num_samples: N.
+        chunk_size: Samples a chunk: the batch of the network and the unit of writing.
+        seed: Sample i is a function of (seed, i) and of the settings, whatever draws it.
+        labels: `auto`: uniform if the model is class-conditional, else none; `none`; `uniform`; one class for all; or a
+            list, repeated over the samples.
+    """
+
+    def __init__(
+        self,
+        num_samples: int = 64,
+        chunk_size: int = 16,
+        seed: int = 0,
+        labels: Literal["auto", "none", "uniform"] | int | list[int] = "auto",
+    ) -> None:
+        super().__init__()
+        for name, value, least in (("num_samples", num_samples, 1), ("chunk_size", chunk_size, 1), ("seed", seed, 0)):
+            if value < least:
+                raise SGMError(f"{name} must be at least {least}, got {value}; set `data.{name}`.")
+        self.num_samples, self.chunk_size, self.seed, self.labels = num_samples, chunk_size, seed, labels
+        self.numbers: Callable[[], Numbers] = self._share
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks of the run."""
+        return -(-self.num_samples // self.chunk_size)
+
+    def chunk(self, number: int, num_classes: int | None) -> Chunk:
+        """Chunk `number`, for a model of `num_classes` classes (None: unconditional)."""
+        indices = list(range(number * self.chunk_size, (number + 1) * self.chunk_size))
+        return Chunk(number, indices, self.seed, self._labels(indices, num_classes))
+
+    def fingerprint(self) -> str | None:
+        """Digest of the input images that the samples depend on, if any."""
+        return None
+
+    def predict_dataloader(self) -> DataLoader[Chunk]:
+        trainer = self.trainer
+        assert trainer is not None
+        num_classes = trainer.lightning_module.denoiser.num_classes  # type: ignore[union-attr]
+        return DataLoader(_Chunks(self, self.numbers(), num_classes), batch_size=None, num_workers=0)
+
+    def _share(self) -> Numbers:
+        """Every world_size-th chunk, where no run folder shares them out."""
+        assert self.trainer is not None
+        return range(self.trainer.global_rank, self.num_chunks, self.trainer.world_size)
+
+    def check(self, num_classes: int | None) -> None:
+        """Raise unless the labels fit a model of `num_classes` classes, and the chunks what guides in them."""
+        self._check_chunk_size()
+        wanted = self.labels
+        if num_classes is None and wanted not in ("auto", "none"):
+            raise SGMError(f"The model is unconditional, got data.labels: {wanted}; set `data.labels: none`.")
+        if num_classes is not None and wanted == "none":
+            raise SGMError(f"The model needs one of {num_classes} labels, got data.labels: none; set it to uniform.")
+        given = wanted if isinstance(wanted, list) else [wanted] if isinstance(wanted, int) else []
+        if isinstance(wanted, list) and not wanted:
+            raise SGMError("data.labels must not be an empty list; set it to uniform or to a class.")
+        bad = [label for label in given if not 0 <= label < (num_classes or 0)]
+        if bad:
+            raise SGMError(f"data.labels must lie in [0, {num_classes}) for this model, got {bad[0]}.")
+
+    def _check_chunk_size(self) -> None:
+        guidance = getattr(self._module, "guidance", None)
+        if guidance is not None and self.chunk_size < guidance.least_batch:
+            raise SGMError(
+                f"The guidance sets a chunk's samples against one another and needs at least {guidance.least_batch}, got "
+                f"{self.chunk_size}; raise `data.chunk_size`."
+            )
+
+    @property
+    def _module(self) -> pl.LightningModule | None:
+        """What draws, where a trainer has been given."""
+        return None if self.trainer is None else self.trainer.lightning_module
+
+    def _labels(self, indices: list[int], num_classes: int | None) -> Tensor | None:
+        if num_classes is None:
+            return None
+        if isinstance(self.labels, str):
+            return random_labels(self.seed, indices, num_classes)
+        given = self.labels if isinstance(self.labels, list) else [self.labels]
+        return torch.tensor([given[i % len(given)] for i in indices])
+
+
+class LowResolution(SampleIndices):
+    """The images of an earlier run, to be enlarged by an upsampler; their labels come along.
+
+    Args:
+        base: Run folder, or an `.npz` with arr_0 (N, h, w, C) uint8 and, for a conditional upsampler, arr_1 labels.
+        num_samples: How many of them, from the first; default all.
+        chunk_size: See `SampleIndices`.
+        seed: See `SampleIndices`.
+    """
+
+    def __init__(self, base: str, num_samples: int | None = None, chunk_size: int = 16, seed: int = 0) -> None:
+        path = Path(base)
+        path = path / "samples.npz" if path.is_dir() else path
+        if not path.is_file():
+            raise SGMError(f"There are no low-resolution samples at {path}; draw them first and set `data.base`.")
+        self.images, labels = read_archive(path)
+        self.base_labels: Any = labels
+        available = len(self.images)
+        if num_samples is not None and num_samples > available:
+            raise SGMError(f"data.num_samples must be at most {available}, the number in {path}, got {num_samples}.")
+        super().__init__(available if num_samples is None else num_samples, chunk_size, seed)
+
+    def fingerprint(self) -> str:
+        labels = b"" if self.base_labels is None else self.base_labels.astype(np.int64).tobytes()
+        return hashlib.sha256(self.images.tobytes() + labels).hexdigest()
+
+    def check(self, num_classes: int | None) -> None:
+        self._check_chunk_size()
+        self._check_size()
+        if num_classes is not None and self.base_labels is None:
+            raise SGMError("The upsampler needs labels, but the low-resolution samples carry none; draw them with labels.")
+        for label in () if num_classes is None else (int(self.base_labels.min()), int(self.base_labels.max())):
+            if not 0 <= label < (num_classes or 0):
+                raise SGMError(f"Labels must lie in [0, {num_classes}) for this model, got {label} in the base samples.")
+
+    def _check_size(self) -> None:
+        """The denoiser would enlarge images of any side, and the network fail at any other number of channels."""
+        denoiser = getattr(self._module, "denoiser", None)
+        if denoiser is None or not denoiser.upsampler:
+            return
+        channels, height, width = denoiser.image_shape
+        size = (denoiser.low_res_size, denoiser.low_res_size)
+        found = self.images.shape[1:]
+        fits = found[:2] == size if denoiser.low_res_size else found[0] < height and found[1] < width
+        if not fits or found[2] != channels:
+            sides = f"of {size[0]} × {size[1]}" if denoiser.low_res_size else f"smaller than {height} × {width}"
+            raise SGMError(
+                f"This upsampler enlarges images {sides} with {channels} channel(s), got {found[0]} × {found[1]} with "
+                f"{found[2]} in `data.base`; take the base model's run, or another upsampler."
+            )
+
+    def chunk(self, number: int, num_classes: int | None) -> Chunk:
+        chunk = super().chunk(number, None)
+        rows = [i % len(self.images) for i in chunk.indices]
+        low_res = from_uint8(torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2)).contiguous()
+        labels = None if num_classes is None else torch.from_numpy(self.base_labels[rows]).long()
+        return chunk._replace(labels=labels, low_res=low_res)

@@ -1,0 +1,166 @@
+"""Evaluates a run while `predict` draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from sgm_lightning.diffusion import Condition
+from sgm_lightning.errors import SGMError
+from sgm_lightning.evaluation import Evaluation, Measure, Report, Space, load_spaces
+from sgm_lightning.evaluation.figures import Read
+from sgm_lightning.evaluation.output import write_evaluation
+from sgm_lightning.evaluation.report import score_columns
+from sgm_lightning.predict.data import Chunk
+from sgm_lightning.predict.writer import RunWriter, set_names
+from sgm_lightning.run import RunDir
+from sgm_lightning.run.sidecar import Sidecars
+
+_IMAGES = {"samples": "images", "baseline": "baseline_images"}
+_SCORES = {"samples": "score", "baseline": "baseline_score"}
+
+
+class Evaluate(pl.Callback):
+    """Measures every chunk where it is drawn; at the end the first process compares all samples with real images.
+
+    Leaves `metrics.json`, pictures, columns in `scores.csv` and a printed table. Measured rows are kept in the run
+    folder (`measures/`), so that an interrupted run does not measure twice.
+
+    Args:
+        spaces: Feature spaces by name, each with its real images.
+        nelbo: Whether to bound the samples' likelihood under the model.
+        nelbo_strata: Strata of the chain of which two steps each are drawn; null for the full sum. A chain of fewer steps
+            than twice that is summed whole.
+        kid_subset_size: Samples in each of KID's 100 subsets.
+    """
+
+    def __init__(
+        self,
+        spaces: dict[str, Space],
+        nelbo: bool = True,
+        nelbo_strata: int | None = 10,
+        kid_subset_size: int = 1000,
+    ) -> None:
+        super().__init__()
+        self.spaces = load_spaces(spaces)
+        self.kid_subset_size = kid_subset_size
+        self.measure = Measure({name: space.extractor for name, space in self.spaces.items()}, nelbo, nelbo_strata)
+        self._sidecars: Sidecars | None = None
+        self._writer: RunWriter | None = None
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        writers = [callback for callback in trainer.callbacks if isinstance(callback, RunWriter)]  # type: ignore[attr-defined]
+        if not writers:
+            raise SGMError("Evaluate reads what RunWriter wrote, but the trainer has none; add it to `callbacks`.")
+        self._writer = writers[0]
+        self._sidecars = Sidecars(self._writer.run.path, self.measure.fingerprint())
+        self.measure.to(pl_module.device)
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Chunk,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        images = {"samples": outputs["images"]}
+        if "baseline_images" in outputs:
+            images["baseline"] = outputs["baseline_images"]
+        self._measured(pl_module, batch, images)
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        assert self._writer is not None
+        run = self._writer.run
+        evaluations: dict[str, Evaluation] = {}
+        chunk_size = trainer.datamodule.chunk_size  # type: ignore[attr-defined]
+        num_samples = len(run.scores()["index"])  # of the run, which may have been drawn further than is asked for now
+        for number in range(-(-num_samples // chunk_size)):
+            chunk = run.read_chunk(number)
+            keep = torch.from_numpy(chunk["index"] < num_samples)
+            index = torch.from_numpy(chunk["index"])[keep]
+            for kind, rows in self._rows(trainer, pl_module, number, chunk).items():
+                evaluation = evaluations.setdefault(kind, Evaluation(self.spaces, False, self.kid_subset_size))
+                score = torch.from_numpy(chunk[_SCORES[kind]])
+                evaluation.update({name: row[keep] for name, row in {**rows, "minority_score": score}.items()}, index)
+        results = {kind: evaluation.compute() for kind, evaluation in evaluations.items()}
+        run.add_scores(
+            {
+                name: values
+                for kind, prefix in (("samples", ""), ("baseline", "baseline_"))
+                if kind in results
+                for name, values in score_columns(results[kind], prefix).items()
+                if not name.endswith("minority_score")  # is there already, as `score`
+            }
+        )
+        plain, own = set_names(pl_module)
+        titles = {"baseline": plain, "samples": own}
+        report = Report(
+            {titles[kind]: results[kind] for kind in ("baseline", "samples") if kind in results},
+            (plain, own) if "baseline" in results else None,
+            {"model": self._model(pl_module), "spaces": {name: space.text for name, space in self.spaces.items()}},
+        )
+        reads = {titles[kind]: _reader(run, _IMAGES[kind], chunk_size) for kind in results}
+        logger = trainer.logger
+        write_evaluation(run.path, report, reads, logger.experiment if isinstance(logger, TensorBoardLogger) else None)
+        print(f"Intervals, references: {run.path / 'metrics.json'}; pictures beside it.\n\n{report.table()}")
+
+    def _rows(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, number: int, chunk: dict[str, np.ndarray]
+    ) -> dict[str, dict[str, Tensor]]:
+        """Measured rows of each kind of images in a chunk: as kept, or measured now."""
+        assert self._sidecars is not None
+        flat = self._sidecars.read(number)
+        if flat is None:
+            again = trainer.datamodule.chunk(number, pl_module.denoiser.num_classes)  # type: ignore[attr-defined]
+            images = {
+                kind: torch.from_numpy(chunk[name]).permute(0, 3, 1, 2) for kind, name in _IMAGES.items() if name in chunk
+            }
+            flat = self._measured(pl_module, again, images)
+        found: dict[str, dict[str, Tensor]] = {}
+        for name, row in flat.items():
+            kind, _, key = name.partition("/")
+            found.setdefault(kind, {})[key] = torch.from_numpy(row)
+        return found
+
+    def _measured(self, pl_module: pl.LightningModule, chunk: Chunk, images: dict[str, Tensor]) -> dict[str, np.ndarray]:
+        """Measure the images of a chunk, and keep the rows."""
+        assert self._sidecars is not None
+        device = pl_module.device
+        labels = None if chunk.labels is None else chunk.labels.to(device)
+        condition = Condition(labels, None if chunk.low_res is None else chunk.low_res.to(device))
+        flat = {
+            f"{kind}/{name}": row.cpu().numpy()
+            for kind, batch in images.items()
+            for name, row in self.measure(batch.to(device), chunk.indices, pl_module.denoiser, condition, chunk.seed).items()
+        }
+        self._sidecars.write(chunk.number, flat)
+        return flat
+
+    def _model(self, pl_module: pl.LightningModule) -> dict[str, Any]:
+        process = pl_module.denoiser.process
+        strata = self.measure.strata(pl_module.denoiser)
+        return {
+            "chain": f"{process.num_steps} steps",
+            "nelbo_steps": "all" if strata is None else f"2 of each of {strata} strata",
+            "score_draws": pl_module.score_draws,
+        }
+
+
+def _reader(run: RunDir, name: str, chunk_size: int) -> Read:
+    """Single images from their chunks: the pictures need few of a run that may not fit in memory."""
+
+    def read(indices: Sequence[int]) -> Tensor:
+        images = [run.read_chunk(index // chunk_size)[name][index % chunk_size] for index in indices]
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+    return read

@@ -1,0 +1,186 @@
+"""Writes a run folder while `predict` draws it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info
+
+from sgm_lightning.classifiers import NoisyClassifier
+from sgm_lightning.evaluation.grid import save_grid
+from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.guidance import SelfGuidance
+from sgm_lightning.predict.data import Chunk, SampleIndices
+from sgm_lightning.run import DRAW_VERSION, ChunkQueue, RunDir, weights_sha256
+from sgm_lightning.samplers import DDPM
+from sgm_lightning.signals import stop_signals
+from sgm_lightning.version import __version__
+
+
+class RunWriter(BasePredictionWriter):
+    """One file a chunk as soon as it exists; at the end `samples.npz`, `scores.csv`, `grid.png` and TensorBoard's grid.
+
+    The same run again draws the missing chunks only. Ranks, jobs and hosts may work on one run at a time. SIGTERM, SIGINT
+    and SIGUSR1 raise `sgm_lightning.signals.Interrupted` before the network's next call.
+
+    Args:
+        run_dir: Folder of the run.
+        grid_images: Images in a block of the grid.
+        verify: Check every chunk's checksum and merge anew, although the run is complete.
+    """
+
+    def __init__(self, run_dir: str = "runs/default", grid_images: int = 24, verify: bool = False) -> None:
+        super().__init__("batch")
+        self.run = RunDir(run_dir)
+        self.grid_images = grid_images
+        self.verify = verify
+        self.config: dict[str, Any] = {}
+        self.config_text = ""
+        self._queue: ChunkQueue | None = None
+        self._hook: Any = None
+        self._started = 0.0
+        self._drawn = 0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        data.numbers = lambda: self._open(trainer, pl_module)
+
+    def manifest(self, trainer: pl.Trainer, module: pl.LightningModule, data: SampleIndices) -> dict[str, Any]:
+        """What determines the samples of a run, which is what its folder is compared by.
+
+        Args:
+            trainer: Its devices count by their type.
+            module: A `SamplingModule` whose weights have been read.
+            data: N, chunks, seed and inputs.
+        """
+        return {
+            "draw_version": DRAW_VERSION,
+            "weights": weights_sha256(module.denoiser.network.state_dict()),  # type: ignore[operator, union-attr]
+            "classifiers": _classifiers(module),
+            "seed": data.seed,
+            "chunk_size": data.chunk_size,
+            "device": trainer.strategy.root_device.type,
+            "threads": module.threads,
+            "inputs": data.fingerprint(),
+            "settings": self.config,
+            "num_samples": data.num_samples,
+            "version": __version__,
+            "torch": torch.__version__,
+        }
+
+    def _open(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> ChunkQueue:
+        """Open the run, or refuse; every process of a job does, so that all fail alike."""
+        stop_signals.install()  # Lightning has put its own in place since
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        manifest = self.run.open(self.manifest(trainer, pl_module, data), {"threads": torch.get_num_threads()})
+        torch.set_num_threads(manifest["threads"])
+        if self.verify and trainer.is_global_zero:
+            self.run.forget_merge()
+        self._queue = ChunkQueue(self.run, data.num_samples, data.chunk_size, check=stop_signals.check)
+        finished = data.num_chunks - len(self._queue.missing)
+        if finished:
+            rank_zero_info(f"Resuming: {finished} of {data.num_chunks} chunks are drawn already.")
+        return self._queue
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero and self.config_text:
+            write_atomically(self.run.path / "config.yaml", lambda file: file.write(self.config_text.encode()))
+        if trainer.logger is None:
+            trainer.logger = TensorBoardLogger(self.run.path, name="", version="tensorboard")
+        self._started, self._drawn = time.monotonic(), 0
+        stop_signals.deferred = True
+        self._hook = pl_module.denoiser.register_forward_pre_hook(lambda *_: stop_signals.check())
+
+    def write_on_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        prediction: Any,
+        batch_indices: Sequence[int] | None,
+        batch: Chunk,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        arrays = {"images": _nhwc(prediction["images"]), "index": np.array(batch.indices)}
+        if batch.labels is not None:
+            arrays["label"] = batch.labels.cpu().numpy()
+        arrays["score"] = prediction["scores"].numpy()
+        if "baseline_images" in prediction:
+            arrays["baseline_images"] = _nhwc(prediction["baseline_images"])
+            arrays["baseline_score"] = prediction["baseline_scores"].numpy()
+        self.run.write_chunk(batch.number, **arrays)
+        self._drawn += 1
+        rate = self._drawn * len(batch.indices) / (time.monotonic() - self._started)
+        self._log(trainer, lambda logger: logger.log_metrics({"images_per_second": rate}, step=batch.number))
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._close()
+        print(f"This process drew {self._drawn} of {trainer.datamodule.num_chunks} chunks.")  # type: ignore[attr-defined]
+        if not trainer.is_global_zero:
+            return
+        scores = self.run.scores()
+        plain, name = set_names(pl_module)
+        rows, lines = [], []
+        kinds = [("baseline.npz", "baseline_score", plain), ("samples.npz", "score", name)]
+        for file, score, title in kinds:
+            if score not in scores:
+                continue
+            pictures = self.run.first_images(file, self.grid_images)
+            mean = scores[score].mean()
+            lines.append(f"  {title:<14} mean minority score {mean:.4f}  (N = {len(scores[score])})")
+            rows.append((f"{title}: mean minority score {mean:.3f}, N = {len(scores[score])}", pictures))
+        picture = save_grid(self.run.path / "grid.png", rows)
+        if isinstance(trainer.logger, TensorBoardLogger):
+            self._log(trainer, lambda logger: logger.experiment.add_image("grid", picture, 0, dataformats="HWC"))
+        seconds = time.monotonic() - self._started
+        print("\n".join([f"Sampling took {seconds:.0f} s.", *lines, f"Run folder: {self.run.path.resolve()}"]))
+
+    @staticmethod
+    def _log(trainer: pl.Trainer, write: Callable[[Any], None]) -> None:
+        """Log; a log that the disk refuses is given up, the samples are not."""
+        if trainer.logger is None:
+            return
+        try:
+            write(trainer.logger)
+        except (OSError, ValueError) as error:  # Lightning makes a ValueError of whatever its logger raises
+            warnings.warn(f"Logging stopped ({error.__cause__ or error}); the samples are not affected.", stacklevel=2)
+            trainer.logger = None
+
+    def _close(self) -> None:
+        stop_signals.deferred = False
+        if self._queue is not None:
+            self._queue.close()
+        if self._hook is not None:
+            self._hook.remove()
+
+
+def set_names(module: pl.LightningModule) -> tuple[str, str]:
+    """What the unguided and the run's own samples are called."""
+    sampler, guidance = module.sampler, module.guidance
+    plain = "ancestral" if isinstance(sampler.plain, DDPM) else type(sampler.plain).__name__
+    own = plain if sampler.plain is sampler else type(sampler).__name__
+    if guidance is None:
+        return plain, own
+    guided = "self-guided" if isinstance(guidance, SelfGuidance) else type(guidance).__name__
+    return plain, guided if sampler.plain is sampler else f"{own}, {guided}"
+
+
+def _classifiers(module: pl.LightningModule) -> list[str] | None:
+    """Fingerprints of the classifiers that guide; None without, as in runs of before there were any."""
+    parts = () if module.guidance is None else module.guidance.modules()
+    return [weights_sha256(part.state_dict()) for part in parts if isinstance(part, NoisyClassifier)] or None
+
+
+def _nhwc(images: torch.Tensor) -> np.ndarray:
+    return images.permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,0 +1,159 @@
+"""Distances between batches of images: modules that map two (B, C, H, W) float32 batches in [−1, 1] to (B,)."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.files.weights import load_tensors
+
+logger = logging.getLogger(__name__)
+
+
+class Lp(nn.Module):
+    """‖a − b‖_p over all pixels of an image.
+
+    Args:
+        p: Order of the norm, ≥ 1.
+    """
+
+    def __init__(self, p: float = 2.0) -> None:
+        super().__init__()
+        if p < 1:
+            raise SGMError(f"The order p of a norm must be at least 1, got {p}; the usual ones are 1 and 2.")
+        self.p = p
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.linalg.vector_norm((a - b).flatten(1), ord=self.p, dim=1)
+
+
+class SquaredError(nn.Module):
+    """‖a − b‖² over all pixels of an image."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return (a - b).square().flatten(1).sum(1)
+
+
+class PerComplexity(nn.Module):
+    """d(a, b) / √(c(a)² + floor²): what is lost, in units of how much there is to lose; and guided by it, c stays.
+
+    Images with more contrast or more edges lose more of either when they are perturbed and denoised, whether they are rare
+    or not; guided by d alone, samples drift that way. The ratio is the same for an image and its reconstruction with
+    contrast multiplied alike. That makes it a score, but does not yet end the drift: a guidance holds one of the two fixed,
+    and the ratio of what is left still grows with contrast. So `held` names what must not be moved, and `SelfGuidance`
+    takes the component along its gradient out of the direction: to first order, a guided step leaves c(x0_hat) as it is.
+
+    Args:
+        distance: d; default the L_2 norm.
+        complexity: c, a root mean square in units of [−1, 1]: `contrast` of a − mean(a), or `detail` of the differences
+            between neighbouring pixels.
+        floor: Keeps nearly empty images from dividing by nothing.
+
+    Raises:
+        SGMError: If the floor is not positive.
+    """
+
+    def __init__(
+        self,
+        distance: nn.Module | None = None,
+        complexity: Literal["contrast", "detail"] = "contrast",
+        floor: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if floor <= 0:
+            raise SGMError(f"floor must be positive, got {floor}; an empty image has no complexity.")
+        self.distance = Lp(2.0) if distance is None else distance
+        self.complexity = complexity
+        self.floor = floor
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        distance: Tensor = self.distance(a, b)
+        return distance / (self.held(a) + self.floor**2).sqrt()
+
+    def held(self, a: Tensor) -> Tensor:
+        """(B,) c(a)². Its gradient has the direction of c's, and is zero where c has none."""
+        if self.complexity == "contrast":
+            return (a - a.mean(dim=(1, 2, 3), keepdim=True)).square().mean(dim=(1, 2, 3))
+        rows, columns = (a.diff(dim=d).square().mean(dim=(1, 2, 3)) for d in (2, 3))
+        return (rows + columns) / 2
+
+
+class LPIPS(nn.Module):
+    """Learned perceptual image patch similarity (Zhang et al. 2018), version 0.1, from the `lpips` package.
+
+    One channel is repeated to three. Images with a side below 32 pixels are enlarged to 64, bilinearly: the trunks have
+    no features for smaller ones.
+
+    Args:
+        net: Trunk. The released self-guidance uses `alex`, minority guidance `vgg`.
+        features: File with the trunk's weights in torchvision's layout (the `features` module, `.pt` or
+            `.safetensors`), for machines without network; default: torchvision's download.
+    """
+
+    def __init__(self, net: Literal["alex", "vgg", "squeeze"] = "alex", features: str | Path | None = None) -> None:
+        super().__init__()
+        try:
+            import lpips
+        except ImportError:
+            raise SGMError("LPIPS needs the package `lpips`; install it with `pip install sgm-lightning[lpips]`.") from None
+        try:
+            self.metric = lpips.LPIPS(net=net, pnet_rand=features is not None, verbose=False)
+        except OSError as error:
+            raise SGMError(
+                f"The weights of the {net} trunk could not be downloaded ({error}); give them as `features: FILE`, in "
+                "torchvision's layout."
+            ) from None
+        if features is not None:
+            self._load_trunk(load_tensors(features))
+        self.metric.requires_grad_(False)
+
+    def _load_trunk(self, weights: dict[str, Tensor]) -> None:
+        """Fill the trunk, whose slices keep torchvision's layer numbers: slice2.4.weight is features.4.weight."""
+        weights = {key.removeprefix("features."): value for key, value in weights.items()}
+        trunk = self.metric.net
+        names = {name: name.partition(".")[2] for name, _ in trunk.named_parameters()}
+        missing = [name for name in names.values() if name not in weights]
+        if missing:
+            raise SGMError(
+                f"The LPIPS trunk's weights lack {missing[0]}; give the state dict of torchvision's `features` module."
+            )
+        trunk.load_state_dict({name: weights[source] for name, source in names.items()})
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        distance: Tensor = self.metric(self._fit(a), self._fit(b))
+        return distance.flatten()
+
+    def _fit(self, x: Tensor) -> Tensor:
+        if min(x.shape[-2:]) < 32:
+            self._say_resized(tuple(x.shape[-2:]))
+            x = nn.functional.interpolate(x, (64, 64), mode="bilinear", align_corners=False)
+        return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
+
+    def _say_resized(self, size: tuple[int, ...]) -> None:
+        if not getattr(self, "_said", False):
+            self._said = True
+            logger.warning("LPIPS: images of %d×%d are enlarged to 64×64 (bilinear).", *size)
+
+
+class FeatureDistance(nn.Module):
+    """‖f(a) − f(b)‖_p in the space of any feature extractor.
+
+    Args:
+        extractor: Module that maps (B, C, H, W) in [−1, 1] to features of any shape (B, …), or a `FeatureExtractor`.
+        p: Order of the norm.
+    """
+
+    def __init__(self, extractor: nn.Module, p: float = 2.0) -> None:
+        super().__init__()
+        self.extractor = extractor.eval().requires_grad_(False)
+        self.norm = Lp(p)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        features = getattr(self.extractor, "of_floats", self.extractor)
+        distance: Tensor = self.norm(features(a), features(b))
+        return distance
