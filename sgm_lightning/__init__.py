@@ -8,8 +8,24 @@ from sgm_lightning.version import __version__
 
 if TYPE_CHECKING:
     from sgm_lightning.backbones import ADMCheckpoint, ADMFlags, Backbone, DiffusersCheckpoint, save_diffusers
-    from sgm_lightning.diffusion import Condition, Denoiser, DiffusionProcess, Execution, SampleNoise, to_uint8
-    from sgm_lightning.guidance import ELBOGuidance, ParticleGuidance, SelfGuidance, Together, Window
+    from sgm_lightning.diffusion import (
+        Condition,
+        Denoiser,
+        DiffusionProcess,
+        Execution,
+        NoiseLevel,
+        SampleNoise,
+        Step,
+        to_uint8,
+    )
+    from sgm_lightning.guidance import (
+        ClassifierGuidance,
+        LowDensityGuidance,
+        ParticleGuidance,
+        SelfGuidance,
+        Together,
+        Window,
+    )
     from sgm_lightning.samplers import (
         CADS,
         DDIM,
@@ -20,12 +36,12 @@ if TYPE_CHECKING:
         DPMSolverPlusPlus,
         TemporalScoreRescaling,
     )
-    from sgm_lightning.scores import LPIPS, FeatureDistance, Lp, minority_score
+    from sgm_lightning.scores import LPIPS, ELBOScore, FeatureDistance, Lp, MinorityScore, PerComplexity, SquaredError
 
 _EXPORTS = {
     "backbones": ["ADMCheckpoint", "ADMFlags", "Backbone", "DiffusersCheckpoint", "save_diffusers"],
-    "diffusion": ["Condition", "Denoiser", "DiffusionProcess", "Execution", "SampleNoise", "to_uint8"],
-    "guidance": ["ELBOGuidance", "ParticleGuidance", "SelfGuidance", "Together", "Window"],
+    "diffusion": ["Condition", "Denoiser", "DiffusionProcess", "Execution", "NoiseLevel", "SampleNoise", "Step", "to_uint8"],
+    "guidance": ["ClassifierGuidance", "LowDensityGuidance", "ParticleGuidance", "SelfGuidance", "Together", "Window"],
     "samplers": [
         "BestOf",
         "BoostAndSkip",
@@ -36,7 +52,7 @@ _EXPORTS = {
         "DPMSolverPlusPlus",
         "TemporalScoreRescaling",
     ],
-    "scores": ["FeatureDistance", "LPIPS", "Lp", "minority_score"],
+    "scores": ["ELBOScore", "FeatureDistance", "LPIPS", "Lp", "MinorityScore", "PerComplexity", "SquaredError"],
 }
 
 __all__ = [
@@ -50,24 +66,30 @@ __all__ = [
     "BestOf",
     "BoostAndSkip",
     "ClassifierFreeGuidance",
+    "ClassifierGuidance",
     "Condition",
     "DPMSolverPlusPlus",
     "Denoiser",
     "DiffusersCheckpoint",
     "DiffusionProcess",
-    "ELBOGuidance",
+    "ELBOScore",
     "Execution",
     "FeatureDistance",
+    "LowDensityGuidance",
     "Lp",
+    "MinorityScore",
+    "NoiseLevel",
     "ParticleGuidance",
+    "PerComplexity",
     "SGMError",
     "SampleNoise",
     "SelfGuidance",
+    "SquaredError",
+    "Step",
     "TemporalScoreRescaling",
     "Together",
     "Window",
     "__version__",
-    "minority_score",
     "save_diffusers",
     "to_uint8",
 ]

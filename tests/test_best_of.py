@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from test_metrics import mixture
+from support.closed_forms import mixture
 from torch import nn
 
-from sgm_lightning import DDIM, DDPM, BestOf, DPMSolverPlusPlus, SelfGuidance, SGMError
+from sgm_lightning import DDIM, DDPM, BestOf, DPMSolverPlusPlus, MinorityScore, SGMError
 from sgm_lightning.diffusion.noise import SampleNoise
 
 
@@ -16,7 +16,7 @@ class Brightness(nn.Module):
         return a.mean((1, 2, 3))
 
 
-BRIGHT = SelfGuidance(distance=Brightness())
+BRIGHT = MinorityScore(Brightness())
 
 
 def drawn(method, indices=range(6), steps=12):

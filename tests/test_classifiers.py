@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import FASHION, GOLDENS
 from safetensors.torch import load_file
-from test_metrics import mixture
+from support.closed_forms import mixture, step_of
 
 from sgm_lightning import DDIM, DDPM, Condition, DiffusersCheckpoint, SGMError
 from sgm_lightning.backbones.adm_keys import parameter_pairs
@@ -138,6 +138,9 @@ def test_a_saved_classifier_is_the_same(tmp_path):
 
 # Guidance
 
+# Classifiers do not look at the model's answer.
+NONE = object()
+
 
 class Exact(NoisyClassifier):
     """Which of the two modes of the mixture ±m, of variance v, an x_t came from: known in closed form."""
@@ -171,7 +174,7 @@ def test_the_direction_is_the_gradient_in_closed_form():
         c = alpha.sqrt() * 0.4 / (alpha * 0.1 + 1 - alpha)
         # ∇ log σ(2 c Σ x) = 2 c (1 − σ(2 c Σ x)) in every pixel
         expected = 2.5 * 2 * c * (1 - torch.sigmoid(2 * c * x_t.double().sum((1, 2, 3), keepdim=True))).expand(-1, 1, 4, 4)
-        found = guidance(denoiser, x_t, denoiser(x_t, index), index, None, Condition())
+        found = guidance(step_of(denoiser, index, x_t))
         torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-6)
         assert not found.requires_grad
 
@@ -206,7 +209,7 @@ def test_scale_zero_and_the_window_change_nothing_elsewhere():
         return DDPM()(denoiser, SampleNoise(0, range(4), (1, 4, 4)), guidance)
 
     assert torch.equal(drawn(ClassifierGuidance(exact(denoiser), 1, 0.0)), drawn(None))
-    never = Window(ClassifierGuidance(exact(denoiser), 1), start_ratio=0.99)
+    never = ClassifierGuidance(exact(denoiser), 1, window=Window(start=0.99))
     assert torch.equal(drawn(never), drawn(None))
 
 
@@ -214,30 +217,31 @@ def test_own_classes_of_the_samples():
     denoiser = DiffusersCheckpoint(f"{FASHION}_classes").load().denoiser(4)
     classifier = NewClassifier(ClassifierFlags(**{**TINY, "image_size": 28, "out_channels": 10})).load()
     x_t, condition = SampleNoise(0, range(2), denoiser.image_shape).start(), Condition(torch.tensor([3, 7]))
-    found = ClassifierGuidance(classifier, "condition")(denoiser, x_t, None, 2, None, condition)
+    found = ClassifierGuidance(classifier, "condition")(step_of(denoiser, 2, x_t, condition=condition, denoised=NONE))
     for row, label in enumerate((3, 7)):
-        alone = ClassifierGuidance(classifier, label)(denoiser, x_t, None, 2, None, condition)
+        alone = ClassifierGuidance(classifier, label)(step_of(denoiser, 2, x_t, condition=condition, denoised=NONE))
         torch.testing.assert_close(found[row], alone[row])
     with pytest.raises(SGMError, match="class-conditional"):
-        ClassifierGuidance(classifier, "condition")(denoiser, x_t, None, 2, None, Condition())
+        ClassifierGuidance(classifier, "condition")(step_of(denoiser, 2, x_t, denoised=NONE))
     with pytest.raises(SGMError, match=r"\[0, 10\)"):
         ClassifierGuidance(classifier, 10)
     with torch.inference_mode(), pytest.raises(SGMError, match="inference_mode"):
-        ClassifierGuidance(classifier, 1)(denoiser, x_t, None, 2, None, condition)
+        ClassifierGuidance(classifier, 1)(step_of(denoiser, 2, x_t, condition=condition, denoised=NONE))
 
 
 def test_a_classifier_of_another_chain_or_size_is_refused(tmp_path):
-    denoiser, x_t = mixture(20), SampleNoise(0, range(2), (1, 4, 4)).start()
+    """By `check`, which every chain calls before its first step."""
+    denoiser, noise = mixture(20), SampleNoise(0, range(2), (1, 4, 4))
     classifier = exact(denoiser)
     classifier.chain = ("cosine", 1000)
-    ClassifierGuidance(classifier, 1)(denoiser, x_t, None, 2, None, Condition())
+    DDPM().start(denoiser, noise, None, ClassifierGuidance(classifier, 1))
     for chain in (("linear", 1000), ("cosine", 500)):
         classifier.chain = chain
         with pytest.raises(SGMError, match="chain"):
-            ClassifierGuidance(classifier, 1)(denoiser, x_t, None, 2, None, Condition())
+            DDPM().start(denoiser, noise, None, ClassifierGuidance(classifier, 1))
     other = NewClassifier(ClassifierFlags(**TINY)).load()
     with pytest.raises(SGMError, match=r"\(1, 8, 8\)"):
-        ClassifierGuidance(other, 1)(denoiser, x_t, None, 2, None, Condition())
+        DDPM().start(denoiser, noise, None, ClassifierGuidance(other, 1))
     other.chain = ("cosine", 1000)
     save_classifier(other, tmp_path / "classifier.safetensors")
     assert TrainedClassifier(str(tmp_path)).load().chain == ("cosine", 1000)
@@ -252,7 +256,7 @@ def test_low_density_guidance_follows_its_two_terms():
     means = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
     x_t, labels = SampleNoise(0, range(2), (1, 4, 4)).start(), torch.tensor([2, 0])
     guidance = LowDensityGuidance(exact(denoiser), means, 0.7, exact(denoiser), 0.3, tau=4.0, normalize=False)
-    found = guidance(denoiser, x_t, None, index, None, Condition(labels))
+    found = guidance(step_of(denoiser, index, x_t, condition=Condition(labels), denoised=NONE))
     alpha = denoiser.process.alphas_cumprod[index].double()
     c = alpha.sqrt() * 0.4 / (alpha * 0.1 + 1 - alpha)
 
@@ -269,7 +273,9 @@ def test_low_density_guidance_follows_its_two_terms():
             up, down = value(x + delta), value(x - delta)
             gradient[i] = (up[0][labels[row]] + up[1] - down[0][labels[row]] - down[1]) / 2e-6
         torch.testing.assert_close(found[row].flatten(), gradient.float(), rtol=1e-3, atol=1e-5)
-    unit = LowDensityGuidance(exact(denoiser), means, 0.7)(denoiser, x_t, None, index, None, Condition(labels))
+    unit = LowDensityGuidance(exact(denoiser), means, 0.7)(
+        step_of(denoiser, index, x_t, condition=Condition(labels), denoised=NONE)
+    )
     torch.testing.assert_close(unit.abs().amax((1, 2, 3)), torch.full((2,), 0.7))
 
 

@@ -34,10 +34,10 @@ def settings(**changes):
             },
             "guidance": {
                 "class_path": "sgm_lightning.guidance.SelfGuidance",
-                "init_args": {"scale": 1.0, "interval": 2},
+                "init_args": {"scale": 1.0, "window": {"interval": 2}},
             },
             "spacing": 4,
-            "score_draws": 1,
+            "score": {"num_draws": 1},
             "threads": 1,
         },
         "data": {
@@ -183,7 +183,7 @@ def test_low_resolution_images_must_fit_the_upsampler(tmp_path, capsys, golden_b
 def test_particles_need_a_chunk_of_three(tmp_path, capsys):
     for guidance in (
         (particles := {"class_path": "ParticleGuidance"}),
-        {"class_path": "Window", "init_args": {"guidance": particles}},
+        {"class_path": "Together", "init_args": {"guidances": [particles]}},
     ):
         assert predict(tmp_path, "run", settings(model__guidance=guidance)) == 1
         assert "needs at least 3, got 2; raise `data.chunk_size`." in capsys.readouterr().err
@@ -195,8 +195,7 @@ def test_a_run_of_before_an_option_existed_goes_on(tmp_path):
     file = tmp_path / "run/manifest.json"
     manifest = json.loads(file.read_text())
     del manifest["settings"]["execution"]
-    for name in ("rate", "batch_draws"):
-        del manifest["settings"]["guidance"]["init_args"][name]
+    del manifest["settings"]["guidance"]["init_args"]["rate"]
     file.write_text(json.dumps(manifest))
     assert predict(tmp_path) == 0
 
@@ -261,7 +260,7 @@ def test_presets_and_methods_go_over_a_config(tmp_path, name):
     base = ROOT / f"configs/{BASES.get(name, 'fashion_mnist')}.yaml"
     command = ["predict", "--config", str(base), "--config", str(ADDED[name])]
     command += ["--trainer.callbacks", "null", "--model.baseline", "false", "--model.execution.compile", "false"]
-    command += ["--model.spacing", "5", "--data.num_samples", "2", "--data.chunk_size", "3", "--model.score_draws", "1"]
+    command += ["--model.spacing", "5", "--data.num_samples", "2", "--data.chunk_size", "3", "--model.score.num_draws", "1"]
     assert main([*command, "--run_dir", str(tmp_path / "run")]) == 0
     assert images(tmp_path).shape == (2, 28, 28, 1)
 
@@ -282,8 +281,8 @@ def test_missing_weights_name_their_source(tmp_path, capsys, name, monkeypatch):
     ("changes", "word"),
     [
         ({"model__backbone__init_args__path": "no/folder"}, "no folder no/folder"),
-        ({"model__guidance__init_args__perturb_ratio": 1.5}, "perturb_ratio"),
-        ({"model__guidance__init_args__interval": 0}, "interval"),
+        ({"model__guidance__init_args__score": {"level": {"ratio": 1.5}}}, "ratio"),
+        ({"model__guidance__init_args__window__interval": 0}, "interval"),
         ({"data__init_args__num_samples": 0}, "num_samples"),
         ({"data__init_args__labels": 3}, "unconditional"),
         ({"trainer__inference_mode": True}, "inference_mode"),
@@ -459,15 +458,11 @@ def test_a_guidance_from_elsewhere(tmp_path, monkeypatch):
         "import torch\n"
         "from sgm_lightning.guidance import Guidance\n"
         "class Brighter(Guidance):\n"
-        "    needs_grad = False\n"
-        "    weighting = 'constant'\n"
         "    def __init__(self, scale: float = 0.1, path: str = 'a'):\n"
-        "        super().__init__()\n"
+        "        super().__init__(weighting='constant')\n"
         "        self.scale = scale\n"
-        "    def active(self, index, num_steps):\n"
-        "        return True\n"
-        "    def forward(self, denoiser, x_t, denoised, index, noise, condition):\n"
-        "        return self.scale * torch.ones_like(x_t)\n"
+        "    def forward(self, step):\n"
+        "        return self.scale * torch.ones_like(step.x_t)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     brighter = {"class_path": "elsewhere.Brighter", "init_args": {"scale": 0.3}}

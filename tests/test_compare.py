@@ -27,7 +27,7 @@ from sgm_lightning.signals import EXIT_RESUMABLE
 
 FREE = {
     "class_path": "sgm_lightning.guidance.SelfGuidance",
-    "init_args": {"scale": 1.0, "interval": 2, "gradient": "jacobian_free"},
+    "init_args": {"scale": 1.0, "window": {"interval": 2}, "gradient": "jacobian_free"},
 }
 
 
@@ -48,7 +48,7 @@ def comparison(folder, num_samples=4, **methods):
         "evaluation": {
             "backbone": plain["model"]["backbone"],
             "spacing": 4,
-            "score_draws": 1,
+            "score": {"num_draws": 1},
             "kid_subset_size": 4,
             "spaces": {"one": space(folder, 0, "other"), "other": space(folder, 1, "one")},
         },
@@ -260,17 +260,15 @@ def test_a_method_from_elsewhere(tmp_path, monkeypatch):
         "    def __init__(self, factor: float = 1.5):\n"
         "        super().__init__()\n"
         "        self.factor = factor\n"
-        "    def begin(self, denoiser, noise, guidance=None, condition=None):\n"
-        "        state = super().begin(denoiser, noise, guidance, condition)\n"
+        "    def start(self, denoiser, noise, condition=None, guidance=None):\n"
+        "        state = super().start(denoiser, noise, condition, guidance)\n"
         "        state.x = self.factor * state.x\n"
         "        return state\n"
         "class Brighter(Guidance):\n"
-        "    needs_grad = False\n"
-        "    weighting = 'constant'\n"
-        "    def active(self, index, num_steps):\n"
-        "        return True\n"
-        "    def forward(self, denoiser, x_t, denoised, index, noise, condition):\n"
-        "        return 0.3 * torch.ones_like(x_t)\n"
+        "    def __init__(self):\n"
+        "        super().__init__(weighting='constant')\n"
+        "    def forward(self, step):\n"
+        "        return 0.3 * torch.ones_like(step.x_t)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     brighter, louder = (
@@ -289,7 +287,7 @@ def test_configs_of_predict_can_be_compared(tmp_path):
     """A setting's files go over the base, the setting over them, and the seeds over all."""
     (tmp_path / "preset.yaml").write_text("model: {spacing: 3}\ndata: {class_path: SampleIndices, init_args: {seed: 9}}\n")
     base = read_base({"model": {"spacing": 4}, "data": {"init_args": {"num_samples": 4, "chunk_size": 2, "seed": 0}}}, 7)
-    setting = read_settings({"A b": {"configs": [str(tmp_path / "preset.yaml")], "model": {"score_draws": 2}}})[0]
+    setting = read_settings({"A b": {"configs": [str(tmp_path / "preset.yaml")], "model": {"spacing": 2}}})[0]
     arguments = predict_arguments(base, setting, tmp_path)
     merged = {}
     for file in arguments[2:-2:2]:

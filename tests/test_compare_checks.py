@@ -39,7 +39,11 @@ def drawn(folder):
         ("grid_images", 0, "grid_images"),
         ("anchors", {"noisy": of("sgm_lightning.compare.Degraded", of="ancestrl", noise=16)}, "Degraded.of"),
         ("settings", {"ancestral": {}, "Annealed": {"model": {"sampler": of("CADS")}}}, "Setting Annealed: CADS"),
-        ("settings", {"ancestral": {}, "Steep": {"model": {"guidance": of("SelfGuidance", interval=0)}}}, "Setting Steep"),
+        (
+            "settings",
+            {"ancestral": {}, "Steep": {"model": {"guidance": of("SelfGuidance", window={"interval": 0})}}},
+            "Setting Steep",
+        ),
     ],
 )
 def test_mistakes_are_told_before_anything_is_drawn(tmp_path, capsys, key, value, told):

@@ -64,16 +64,16 @@ def test_a_classifier_of_another_chain_is_refused_early(denoiser):
     classifier = NewClassifier(ClassifierFlags(**FLAGS)).load()
     classifier.chain = ("linear", 1000)
     with pytest.raises(SGMError, match="trained on the model's chain"):
-        check_method(denoiser, BestOf(2), Window(ClassifierGuidance(classifier, 1), interval=4))
+        check_method(denoiser, BestOf(2), ClassifierGuidance(classifier, 1, window=Window(interval=4)))
     classifier.chain = ("cosine", 1000)
-    check_method(denoiser, BestOf(2), Window(ClassifierGuidance(classifier, 1), interval=4))
+    check_method(denoiser, BestOf(2), ClassifierGuidance(classifier, 1, window=Window(interval=4)))
 
 
 def test_a_guidance_that_acts_late_is_tried_early(denoiser):
     """Inside windows and sums, and where the first step is not guided."""
-    wrong = ClassifierGuidance(NewClassifier(ClassifierFlags(**{**FLAGS, "image_size": 32})), 1)
-    late = Together([Window(wrong, stop_ratio=0.3)])
-    assert late.active(0, 4) and not late.active(3, 4)
+    classifier = NewClassifier(ClassifierFlags(**{**FLAGS, "image_size": 32}))
+    late = Together([ClassifierGuidance(classifier, 1, window=Window(stop=0.3))])
+    assert late.acts(0, 4) and not late.acts(3, 4)
     with pytest.raises(SGMError, match="model's images"):
         check_method(denoiser, DDIM(), late)
 

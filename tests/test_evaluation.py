@@ -132,8 +132,7 @@ MODEL = {
     "backbone": {"class_path": "DiffusersCheckpoint", "init_args": {"path": "checkpoints/fashion_mnist_28"}},
     "spacing": 4,
     # Of the four steps 0, 333, 666 and 999: at the last one ᾱ is 2.4e-9, and the last bit of an output is 3e-6 of a score.
-    "score_perturb_ratio": 0.5,
-    "score_draws": 1,
+    "score": {"level": {"ratio": 0.5}, "num_draws": 1},
 }
 
 

@@ -1,13 +1,13 @@
 """Other ways to carry out the network's calls give the same samples; no step waits for the device; memory; estimates."""
 
 import copy
-import sys
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from support.live_memory import LiveBytes
+from support.released_loop import ReleasedDDPM
 from torch.overrides import TorchFunctionMode
 
 from sgm_lightning import (
@@ -21,9 +21,10 @@ from sgm_lightning import (
     Condition,
     DiffusersCheckpoint,
     DPMSolverPlusPlus,
-    ELBOGuidance,
+    ELBOScore,
     Execution,
     FeatureDistance,
+    MinorityScore,
     ParticleGuidance,
     SampleNoise,
     SelfGuidance,
@@ -38,11 +39,8 @@ from sgm_lightning.cli import main
 from sgm_lightning.guidance import ClassifierGuidance, LowDensityGuidance
 from sgm_lightning.predict import SamplingModule
 from sgm_lightning.predict.cost import sampling_cost
+from sgm_lightning.samplers.base import finite
 from sgm_lightning.scores import PerComplexity
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from live_memory import LiveBytes
-from released_loop import ReleasedDDPM
 
 TINY = ADMFlags(
     image_size=8,
@@ -60,9 +58,11 @@ TINY = ADMFlags(
 LABELS = Condition(torch.tensor([0, 3, 4]))
 
 
-def tiny():
-    """A network of the ADM family whose every weight counts."""
+def tiny(null_class=False):
+    """A network of the ADM family whose every weight counts; its last class may stand for "any"."""
     backbone = NewNetwork(TINY).load()
+    if null_class:
+        backbone.network.register_to_config(null_class=True)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         for weight in backbone.network.parameters():
@@ -75,7 +75,7 @@ def drawn(denoiser, sampler=None, guidance=None):
     return (sampler or DDPM())(denoiser, noise, guidance, LABELS)
 
 
-EXACT = SelfGuidance(0.5, interval=2)
+EXACT = SelfGuidance(scale=0.5, window=Window(interval=2))
 
 
 @pytest.mark.parametrize("execution", [Execution(channels_last=True), Execution(checkpointing=True)])
@@ -140,7 +140,7 @@ def test_a_compiled_backward_may_run_twice(monkeypatch):
     backend = aot_autograd(fw_compiler=lambda graph, inputs: graph.forward)
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda network, **options: compiled(network, backend=backend, dynamic=False))
-    denoiser, guidance = tiny().denoiser(2), SelfGuidance(0.5, distance=PerComplexity())
+    denoiser, guidance = tiny().denoiser(2), SelfGuidance(MinorityScore(PerComplexity()), scale=0.5)
     expected = drawn(denoiser, guidance=guidance)
     denoiser.execute(Execution(compile=True))
     with warnings.catch_warnings():
@@ -149,7 +149,7 @@ def test_a_compiled_backward_may_run_twice(monkeypatch):
 
 
 def test_what_scores_candidates_follows_the_model_to_its_device():
-    score = SelfGuidance(distance=FeatureDistance(torch.nn.Linear(2, 2)))
+    score = MinorityScore(FeatureDistance(torch.nn.Linear(2, 2)))
     module = SamplingModule(NewNetwork(TINY), BestOf(2, score=score)).to("meta")
     assert {p.device.type for p in module.sampler.score.parameters()} == {"meta"}
 
@@ -175,13 +175,17 @@ class Waits(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def self_guidance(gradient="exact", **score):
+    return SelfGuidance(MinorityScore(**score), scale=0.5, gradient=gradient)
+
+
 GUIDANCES = [
     None,
-    SelfGuidance(0.5),
-    SelfGuidance(0.5, num_draws=2, batch_draws=True),
-    SelfGuidance(0.5, gradient="jacobian_free"),
-    SelfGuidance(0.5, gradient="finite_difference"),
-    SelfGuidance(0.5, detach="alternating"),
+    self_guidance(),
+    self_guidance(num_draws=2, batch_draws=True),
+    self_guidance("jacobian_free"),
+    self_guidance("finite_difference"),
+    self_guidance(fixed="alternating"),
 ]
 CLASSIFIER = ClassifierFlags(8, 32, 1, "", False, False, "adaptive", 3, 5, "1,1", 32)
 CHAIN = ("linear", 1000)
@@ -204,32 +208,31 @@ def classifier(num_classes=5):
 
 
 GUIDANCES += [
-    SelfGuidance(0.5, distance=PerComplexity()),
-    ELBOGuidance(0.5, num_draws=2, batch_draws=True),
+    self_guidance(distance=PerComplexity()),
+    SelfGuidance(ELBOScore(num_draws=2, batch_draws=True), scale=0.5),
     ClassifierGuidance(classifier(), "condition"),
     LowDensityGuidance(classifier(), torch.ones(5, 32), 0.5, classifier(2), 0.5),
     ParticleGuidance(),
-    Together([SelfGuidance(0.5, interval=2), Window(ParticleGuidance(), stop_ratio=0.5)]),
+    Together([SelfGuidance(scale=0.5, window=Window(interval=2)), ParticleGuidance(window=Window(stop=0.5))]),
 ]
 
 
 @pytest.mark.parametrize(
-    ("sampler", "guidance"), [*((DDPM(), g) for g in GUIDANCES), *((s, SelfGuidance(0.5)) for s in SAMPLERS)]
+    ("sampler", "guidance"), [*((DDPM(), g) for g in GUIDANCES), *((s, self_guidance()) for s in SAMPLERS)]
 )
 def test_no_step_waits_for_the_device(sampler, guidance):
     """On tensors without data every step can be taken: nothing in it depends on a value."""
-    denoiser = tiny().denoiser(4).to("meta")
-    denoiser.null_class = 4
+    denoiser = tiny(null_class=True).denoiser(4).to("meta")
     guidance = None if guidance is None else copy.deepcopy(guidance).to("meta")
     noise = SampleNoise(0, range(3), denoiser.image_shape, "meta")
     condition = Condition(LABELS.labels.to("meta"))
     with Waits():
-        state = sampler.begin(denoiser, noise, guidance, condition)
+        state = sampler.start(denoiser, noise, condition, guidance)
         for index in sampler.indices(4):
-            sampler.move(denoiser, state, index, guidance)
+            sampler.step(state, index, guidance)
     assert state.x.shape == (3, 3, 8, 8)
     with pytest.raises((RuntimeError, NotImplementedError)):  # the one read, and what this test would not overlook
-        sampler.finish(denoiser, state)
+        finite(state)
 
 
 @pytest.mark.parametrize(
@@ -245,13 +248,13 @@ def test_the_graph_is_built_where_it_is_differentiated_alone():
     denoiser = tiny().denoiser(6)
     with_graph = []
     denoiser.network.register_forward_pre_hook(lambda *_: with_graph.append(torch.is_grad_enabled()))
-    exact, other = SelfGuidance(0.5, gradient="exact", start_ratio=0.1), ParticleGuidance()
-    both = Together([other, Window(exact, interval=3)])
+    exact, other = SelfGuidance(scale=0.5, window=Window(start=0.1, interval=3)), ParticleGuidance()
+    both = Together([other, exact])
     drawn(denoiser, guidance=both)
     # Indices 5 … 0; at 3 alone self-guidance acts, with one forward of its own that needs no graph.
     assert with_graph == [False, False, True, False, False, False, False]
-    assert [both.needs_grad_at(i, 6) for i in range(6)] == [False, False, False, True, False, False]
-    assert all(both.active(i, 6) for i in range(6))
+    assert [both.differentiates(i, 6) for i in range(6)] == [False, False, False, True, False, False]
+    assert all(both.acts(i, 6) for i in range(6))
 
 
 def test_attention_is_torchs_own():
@@ -264,10 +267,10 @@ def live(sampler, guidance, frozen=True, execution=None):
     denoiser.network.eval()
     if execution is not None:
         denoiser.execute(execution)
-    noise = SampleNoise(0, range(4), denoiser.image_shape)
-    x = noise.start()
-    with LiveBytes([*denoiser.parameters(), *denoiser.buffers()]) as counted:
-        sampler.advance(denoiser, x, 125, noise, guidance)
+    state = sampler.start(denoiser, SampleNoise(0, range(4), denoiser.image_shape), None, guidance)
+    denoiser.full()
+    with LiveBytes([*denoiser.parameters(), *denoiser.buffers(), *denoiser.full().buffers()]) as counted:
+        sampler.step(state, 125, guidance)
     return counted.peak
 
 
@@ -292,10 +295,10 @@ def test_the_released_order_of_work_draws_the_same():
     ("sampler", "guidance", "calls"),
     [
         (DDPM(), None, (250, 0)),
-        (DDPM(), SelfGuidance(interval=5), (300, 50)),
-        (DDPM(), SelfGuidance(interval=5, distance=PerComplexity()), (300, 100)),
-        (DDPM(), SelfGuidance(interval=5, gradient="jacobian_free"), (300, 0)),
-        (DDPM(), SelfGuidance(interval=5, gradient="finite_difference"), (350, 0)),
+        (DDPM(), SelfGuidance(window=Window(interval=5)), (300, 50)),
+        (DDPM(), SelfGuidance(MinorityScore(PerComplexity()), window=Window(interval=5)), (300, 100)),
+        (DDPM(), SelfGuidance(window=Window(interval=5), gradient="jacobian_free"), (300, 0)),
+        (DDPM(), SelfGuidance(window=Window(interval=5), gradient="finite_difference"), (350, 0)),
         (BestOf(4, [(0.5, 1)]), None, (4 * 124 + 4 + 126, 0)),
     ],
 )

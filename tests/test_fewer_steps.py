@@ -3,12 +3,12 @@
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
-from test_metrics import mixture
+from support.closed_forms import mixture, step_of
 
 from sgm_lightning import DDPM, DPMSolverPlusPlus, SGMError
 from sgm_lightning.diffusion import make_betas
 from sgm_lightning.diffusion.noise import SampleNoise
-from sgm_lightning.guidance import Guidance
+from sgm_lightning.guidance import Guidance, Window
 
 
 @pytest.mark.parametrize("stochastic", [False, True])
@@ -37,17 +37,17 @@ def test_noise_at_high_noise_levels_only():
     steps, min_sigma = 12, 0.6
     denoiser = mixture(steps)
     mixed, noisy, still = DPMSolverPlusPlus(True, min_sigma=min_sigma), DPMSolverPlusPlus(True), DPMSolverPlusPlus()
-    states = [sampler.begin(denoiser, SampleNoise(0, range(2), denoiser.image_shape)) for sampler in (mixed, noisy)]
+    states = [sampler.start(denoiser, SampleNoise(0, range(2), denoiser.image_shape)) for sampler in (mixed, noisy)]
     sigmas = (1 / denoiser.process.alphas_cumprod - 1).sqrt()
     above = [index for index in range(steps) if sigmas[index] >= min_sigma]
     for index in reversed(above):
-        mixed.move(denoiser, states[0], index)
-        noisy.move(denoiser, states[1], index)
+        mixed.step(states[0], index)
+        noisy.step(states[1], index)
         assert torch.equal(states[0].x, states[1].x)
     assert 1 < len(above) < steps - 1
     for index in reversed(range(above[0])):
-        mixed.move(denoiser, states[0], index)
-        still.move(denoiser, states[1], index)
+        mixed.step(states[0], index)
+        still.step(states[1], index)
         assert torch.equal(states[0].x, states[1].x)
     for arguments in ((False, True, 0.6), (True, True, -1.0)):
         with pytest.raises(SGMError, match="min_sigma"):
@@ -66,10 +66,10 @@ def test_two_batches_do_not_mix():
 def test_two_chains_in_turns_do_not_mix():
     denoiser, sampler = mixture(6), DPMSolverPlusPlus()
     noises = [SampleNoise(0, [i], denoiser.image_shape) for i in (0, 1)]
-    states = [sampler.begin(denoiser, noise) for noise in noises]
+    states = [sampler.start(denoiser, noise) for noise in noises]
     for index in sampler.indices(6):
         for state in states:
-            sampler.move(denoiser, state, index)
+            sampler.step(state, index)
     alone = [DPMSolverPlusPlus()(denoiser, SampleNoise(0, [i], denoiser.image_shape)) for i in (0, 1)]
     assert all(torch.equal(state.x, x) for state, x in zip(states, alone, strict=True))
 
@@ -77,17 +77,12 @@ def test_two_chains_in_turns_do_not_mix():
 class Constant(Guidance):
     """The same direction at every n-th step up to `top`, its size by `rate`."""
 
-    needs_grad = False
-
     def __init__(self, rate, interval, top):
-        super().__init__()
-        self.rate, self.interval, self.top = rate, interval, top
+        super().__init__(Window(stop=top, interval=interval))
+        self.rate = rate
 
-    def active(self, index, num_steps):
-        return index % self.interval == 0 and index < self.top * num_steps
-
-    def forward(self, denoiser, x_t, denoised, index, noise, condition):
-        return self.rate * self.interval * torch.ones_like(x_t)
+    def forward(self, step):
+        return self.rate * self.window.interval * torch.ones_like(step.x_t)
 
 
 def shift(sampler, steps, interval=1, top=1.0):
@@ -123,9 +118,9 @@ def test_a_score_shift_is_not_asked_for_where_it_does_nothing():
     calls = []
 
     class Counted(Constant):
-        def forward(self, denoiser, x_t, denoised, index, noise, condition):
-            calls.append(index)
-            return super().forward(denoiser, x_t, denoised, index, noise, condition)
+        def forward(self, step):
+            calls.append(step.index)
+            return super().forward(step)
 
     for sampler in (DPMSolverPlusPlus(), DPMSolverPlusPlus(True), DPMSolverPlusPlus(True, min_sigma=0.6)):
         calls.clear()
@@ -135,10 +130,8 @@ def test_a_score_shift_is_not_asked_for_where_it_does_nothing():
         for guidance in (shift_score, add):
             sampler(denoiser, SampleNoise(0, [0], denoiser.image_shape), guidance)
         assert calls == [6, 3, 6, 3, 0]
-        x_t, denoised = torch.zeros(1, *denoiser.image_shape), denoiser(torch.zeros(1, *denoiser.image_shape), 0)
-        unguided = sampler.step(denoiser, x_t, denoised, 0, SampleNoise(0, [0], denoiser.image_shape), None, None)
-        shifted = sampler.step(denoiser, x_t, denoised, 0, SampleNoise(0, [0], denoiser.image_shape), shift_score, x_t + 1)
-        assert torch.equal(unguided, shifted)
+        step = step_of(denoiser, 0, torch.zeros(1, *denoiser.image_shape), SampleNoise(0, [0], denoiser.image_shape))
+        assert torch.equal(sampler.update(step, None), sampler.update(step, step.x_t + 1))
 
 
 def test_the_solver_with_noise_is_pushed_as_ancestral_sampling_is():

@@ -7,8 +7,22 @@ import pytest
 import torch
 from conftest import GOLDENS
 from safetensors.torch import load_file
+from support.closed_forms import RecordedNoise
 
-from sgm_lightning import DDIM, DDPM, LPIPS, BoostAndSkip, Condition, Execution, Lp, SelfGuidance, to_uint8
+from sgm_lightning import (
+    DDIM,
+    DDPM,
+    LPIPS,
+    BoostAndSkip,
+    Condition,
+    Execution,
+    Lp,
+    MinorityScore,
+    NoiseLevel,
+    SelfGuidance,
+    Window,
+    to_uint8,
+)
 from sgm_lightning.fit import Objective
 from sgm_lightning.metrics.density import avg_knn, local_outlier_factor, rarity_score
 from sgm_lightning.scores.elbo import bound_term, prior_term
@@ -28,21 +42,6 @@ SAMPLING = of_kind("sampling")
 OTHERS = [name for name in CASES if name not in of_kind("sampling", "elbo", "density", "training", "classifier")]
 
 
-class RecordedNoise:
-    def __init__(self, tensors):
-        self.tensors = tensors
-        self.indices = range(tensors["x_T"].shape[0] if "x_T" in tensors else 2)
-
-    def start(self):
-        return self.tensors["x_T"]
-
-    def step(self, index):
-        return self.tensors[f"step_noise_{index:03d}"]
-
-    def draw(self, index, draw):
-        return self.tensors[f"mc_noise_{index:03d}_{draw}"]
-
-
 def sampler_of(case):
     clip, eta, skip = case["clip_denoised"], case["ddim_eta"], case["boost_and_skip"]
     sampler = DDPM(clip) if eta is None else DDIM(eta, clip)
@@ -60,12 +59,9 @@ def guidance_of(case):
     else:
         distance = Lp(flags["norm_for_mg"])
     return SelfGuidance(
+        MinorityScore(distance, NoiseLevel(ratio=flags["p_ratio"]), flags["num_mc_samples"]),
         scale=flags["mg_scale"],
-        distance=distance,
-        perturb_ratio=flags["p_ratio"],
-        interval=flags["inter_rate"],
-        start_ratio=flags["t_mid"],
-        num_draws=flags["num_mc_samples"],
+        window=Window(None if flags["t_mid"] < 0 else flags["t_mid"], interval=flags["inter_rate"]),
         weighting={"var": "variance", "fixed": "constant"}[flags["mg_scale_type"]],
         normalize=flags["use_normed_grad"],
     )
@@ -116,10 +112,10 @@ def each_step_equals_the_released_one(setting):
     noise = RecordedNoise(tensors)
     indices = sampler.indices(denoiser.process.num_steps)
     if guidance is not None:
-        assert [i for i in indices if guidance.active(i, len(indices))] == case["guided_steps"]
-    state = sampler.begin(denoiser, noise, guidance, condition)
+        assert [i for i in indices if guidance.acts(i, len(indices))] == case["guided_steps"]
+    state = sampler.start(denoiser, noise, condition, guidance)
     for index in indices:
-        sampler.move(denoiser, state, index, guidance)
+        sampler.step(state, index, guidance)
         allowed = tolerance(denoiser.process, index)
         assert relative(state.x, tensors[f"x_prev_{index:03d}"]) <= allowed
         state.x = tensors[f"x_prev_{index:03d}"]

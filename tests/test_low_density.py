@@ -8,7 +8,7 @@ from conftest import FASHION
 from safetensors.torch import load_file
 from test_minority_guidance import FLAGS
 
-from sgm_lightning import Condition, DiffusersCheckpoint, SampleNoise, SGMError
+from sgm_lightning import DiffusersCheckpoint, SGMError
 from sgm_lightning.classifiers import ClassifierFlags, NewClassifier
 from sgm_lightning.cli import main
 from sgm_lightning.features import NoisyClassifierFeatures
@@ -45,7 +45,7 @@ def fit(folder, name, source, classes):
 
 def predict(folder, name, guidance):
     config = {
-        "model": {"backbone": BACKBONE, "guidance": guidance, "spacing": 3, "score_draws": 1, "threads": 1},
+        "model": {"backbone": BACKBONE, "guidance": guidance, "spacing": 3, "score": {"num_draws": 1}, "threads": 1},
         "data": {"class_path": "SampleIndices", "init_args": {"num_samples": 4, "chunk_size": 4}},
         "trainer": {"accelerator": "cpu"},
     }
@@ -90,6 +90,5 @@ def test_what_has_no_mean_is_refused():
         class_means(extractor, ArrayImages(pictures))
     denoiser = DiffusersCheckpoint(f"{FASHION}_classes").load().denoiser(3)
     guidance = LowDensityGuidance(NewClassifier(ClassifierFlags(**FLAGS)), torch.ones(9, 32))
-    x_t = SampleNoise(0, range(1), denoiser.image_shape).start()
     with pytest.raises(SGMError, match=r"got 9 for 10 classes.*\.$"):
-        guidance(denoiser, x_t, None, 1, None, Condition(torch.tensor([3])))
+        guidance.check(denoiser)

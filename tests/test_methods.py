@@ -1,12 +1,12 @@
 """Methods that change a chain or its model: closed forms, what leaves a sample unchanged, and how they are put together."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from conftest import FASHION
-from test_metrics import mixture
-from torch import nn
+from support.closed_forms import SHAPE, TwoModes, closed_form, gaussian, mixture, step_of
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -18,37 +18,14 @@ from sgm_lightning import (
     BoostAndSkip,
     ClassifierFreeGuidance,
     Condition,
-    Denoiser,
     DiffusersCheckpoint,
-    DiffusionProcess,
     DPMSolverPlusPlus,
     SelfGuidance,
     SGMError,
     TemporalScoreRescaling,
 )
-from sgm_lightning.diffusion import make_betas
 from sgm_lightning.diffusion.noise import SampleNoise
 from sgm_lightning.guidance import ParticleGuidance, Together, Window
-
-SHAPE = (1, 4, 4)
-
-
-class Gaussian(nn.Module):
-    """The optimal network of N(mean, variance I): eps_hat = √(1 − ᾱ) (x − √ᾱ mean) / (ᾱ variance + 1 − ᾱ)."""
-
-    def __init__(self, mean: float, variance: float):
-        super().__init__()
-        self.mean, self.variance = mean, variance
-        self.alphas_cumprod = torch.cumprod(1 - make_betas("linear", 1000), 0).float()
-
-    def forward(self, x, step, class_labels=None):
-        alpha = self.alphas_cumprod[step].view(-1, 1, 1, 1)
-        return (1 - alpha).sqrt() * (x - alpha.sqrt() * self.mean) / (alpha * self.variance + 1 - alpha)
-
-
-def gaussian(variance=0.04, spacing=200, mean=0.3):
-    process = DiffusionProcess(make_betas("linear", 1000), spacing)
-    return Denoiser(Gaussian(mean, variance), process, variance="fixed_small", image_shape=SHAPE)
 
 
 def drawn(method, denoiser, indices=range(8), guidance=None, condition=None, seed=0):
@@ -76,10 +53,11 @@ def test_boosted_start_and_later_begin():
     """DDIM is linear on a Gaussian: what a boost of the start does to the end is known."""
     denoiser = gaussian(spacing=20)
     plain, boosted = (drawn(BoostAndSkip(b, 2, DDIM(clip=False)), denoiser) for b in (1.0, 3.0))
-    x = SampleNoise(0, range(8), SHAPE).start()
+    sampler = DDIM(clip=False)
+    state = sampler.start(denoiser, SampleNoise(0, range(8), SHAPE))
     for index in range(17, -1, -1):
-        x, _ = DDIM(clip=False).advance(denoiser, x, index, SampleNoise(0, range(8), SHAPE))
-    torch.testing.assert_close(plain, x)
+        sampler.step(state, index)
+    torch.testing.assert_close(plain, state.x)
     more = drawn(BoostAndSkip(5.0, 2, DDIM(clip=False)), denoiser)
     torch.testing.assert_close(more - boosted, boosted - plain, rtol=1e-4, atol=1e-5)
     assert float((boosted - plain).std()) > 0.1
@@ -99,28 +77,11 @@ def test_rescaling_draws_the_gaussian_of_another_temperature(k):
     torch.testing.assert_close(x, expected, rtol=1e-3, atol=1e-4)
 
 
-class TwoModes(nn.Module):
-    """The optimal network of w N(0.4, v I) + (1 − w) N(−0.4, v I): which mode it is tells in closed form."""
-
-    def __init__(self, weight, variance):
-        super().__init__()
-        self.prior, self.variance = math.log(weight / (1 - weight)), variance
-        self.alphas_cumprod = torch.cumprod(1 - make_betas("cosine"), 0).float()
-
-    def forward(self, x, step, class_labels=None):
-        alpha = self.alphas_cumprod[step].view(-1, 1, 1, 1)
-        total = alpha * self.variance + 1 - alpha
-        odds = self.prior + 2 * alpha.sqrt() * 0.4 * x.sum((1, 2, 3), keepdim=True) / total
-        mean = 0.4 * torch.tanh(odds / 2)
-        return (1 - alpha).sqrt() * (x - alpha.sqrt() * mean) / total
-
-
 @pytest.mark.parametrize("k", [0.5, 2.0])
 def test_rescaling_keeps_the_weights_of_modes(k):
     """Eight of ten in one mode, each as wide as in the mixture of v / k; a temperature of the whole moves the weights."""
     count, weight, variance = 400, 0.8, 0.02
-    process = DiffusionProcess(make_betas("cosine"), 60)
-    narrow, wide = (Denoiser(TwoModes(weight, v), process, image_shape=SHAPE) for v in (variance, variance / k))
+    narrow, wide = (closed_form(TwoModes(weight, v), 60, schedule="cosine") for v in (variance, variance / k))
     x = drawn(TemporalScoreRescaling(k, variance**0.5, DDPM(clip=False)), narrow, range(count))
     expected = drawn(DDPM(clip=False), wide, range(count))
     upper = x.mean((1, 2, 3)) > 0
@@ -143,7 +104,7 @@ def test_rescaling_by_one_changes_nothing():
 def test_classifier_free_guidance_between_its_two_models(classes, conditional):
     labels = torch.arange(4) * 2
     condition = Condition(labels)
-    unconditional = Condition(torch.full_like(labels, classes.null_class))
+    unconditional = Condition(torch.full_like(labels, classes.model.null_class))
     found, plain = (
         drawn(chain, conditional.denoiser(6), range(4), condition=condition)
         for chain in (ClassifierFreeGuidance(1.0), DDPM())
@@ -152,7 +113,7 @@ def test_classifier_free_guidance_between_its_two_models(classes, conditional):
     x_t = SampleNoise(0, range(4), classes.image_shape).start()
     e_0, e_1 = (classes.predict(x_t, 12, c)[0] for c in (unconditional, condition))
     expected = classes.process.x0_from_eps(x_t, 12, e_0 + 2.5 * (e_1 - e_0))
-    found = ClassifierFreeGuidance(2.5)._guided(classes, x_t, 12, condition).x0_hat
+    found = ClassifierFreeGuidance(2.5).guided(classes, x_t, 12, condition).x0_hat
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -160,7 +121,7 @@ def test_classifier_free_guidance_between_its_two_models(classes, conditional):
 def test_cads_hides_the_class_first_and_shows_it_last(classes, psi):
     cads, condition = CADS(0.25, 0.3, 0.8, psi), Condition(torch.tensor([3, 7]))
     noise = SampleNoise(0, range(2), classes.image_shape)
-    y = classes.class_embedding(condition.labels)
+    y = classes.model.embed_classes(condition.labels)
     assert torch.equal(cads.annealed(classes, condition, 0, noise), y)
     for index in (19, 12):
         found = cads.annealed(classes, condition, index, noise)
@@ -190,26 +151,25 @@ def test_particles_follow_the_gradient_of_their_potential():
     """The direction is that of −Σ k(u_i, u_j) with respect to x_i, by autograd in float64."""
     denoiser, index = gaussian(spacing=20), 15
     x_t = SampleNoise(0, range(5), SHAPE).start()
-    found = ParticleGuidance(2.0)(denoiser, x_t, denoiser(x_t, index), index, None, Condition())
-    alpha = denoiser.process.at("sqrt_alphas_cumprod", index).double()
+    found = ParticleGuidance(2.0)(step_of(denoiser, index, x_t))
+    alpha = denoiser.process.scales(index)[0].double()
     for i in range(5):
         x = x_t[i].double().requires_grad_()
         distances = torch.stack([(x / alpha - x_t[j].double() / alpha).norm() for j in range(5) if j != i])
         h = distances.detach().median() ** 2 / math.log(4)
         (expected,) = torch.autograd.grad(-2.0 * (-(distances**2) / h).exp().sum(), x)
         torch.testing.assert_close(found[i], expected.float(), rtol=1e-4, atol=1e-6)
-    assert not ParticleGuidance(2.0)(denoiser, x_t, denoiser(x_t, 0), 0, None, Condition()).any()
-    alone = ParticleGuidance(2.0)(denoiser, x_t[:1], denoiser(x_t[:1], index), index, None, Condition())
-    assert not alone.any()
+    assert not ParticleGuidance(2.0)(step_of(denoiser, 0, x_t)).any()
+    assert not ParticleGuidance(2.0)(step_of(denoiser, index, x_t[:1])).any()
 
 
 def test_particles_keep_no_difference_of_every_pair():
     """B² · D numbers are 3 GB for 64 images of 256²: nothing is larger than the batch or one number a pair."""
     denoiser, index, count = gaussian(spacing=20), 15, 20
-    x_t = SampleNoise(0, range(count), SHAPE).start()
+    step = step_of(denoiser, index, SampleNoise(0, range(count), SHAPE).start())
     with Largest() as largest:
-        ParticleGuidance(2.0)(denoiser, x_t, None, index, None, Condition())
-    assert largest.found == max(x_t.numel(), count**2)
+        ParticleGuidance(2.0)(step)
+    assert largest.found == max(step.x_t.numel(), count**2)
 
 
 class Largest(TorchDispatchMode):
@@ -236,17 +196,16 @@ def test_particles_spread_out():
 
 
 def test_guidances_add_up_and_windows_hold():
-    denoiser, noise = mixture(10), SampleNoise(0, range(3), mixture(10).image_shape)
-    x_t, index = noise.start().requires_grad_(), 4
-    denoised, none = denoiser(x_t, index), Condition()
-    parts = [SelfGuidance(0.5, num_draws=1), SelfGuidance(0.25, num_draws=1)]
-    both = Together([parts[0], Window(parts[1], stop_ratio=0.5), Window(parts[1], start_ratio=0.5)])
-    sums = both(denoiser, x_t, denoised, index, SampleNoise(0, range(3), denoiser.image_shape), none)
-    alone = SampleNoise(0, range(3), denoiser.image_shape)
-    expected = sum(part(denoiser, x_t, denoised, index, alone, none) for part in parts)
-    torch.testing.assert_close(sums, expected)
-    late = Window(SelfGuidance(interval=2), 0.2, 0.7, interval=3)
-    assert [i for i in range(20) if late.active(i, 20)] == [6, 12]
+    """Each with noise of its own, inside its own window and that of all of them."""
+    denoiser, noise, index = mixture(10), SampleNoise(0, range(3), mixture(10).image_shape), 4
+    x_t = noise.start().requires_grad_()
+    parts = [SelfGuidance(scale=0.5), SelfGuidance(scale=0.25, window=Window(stop=0.5))]
+    both = Together([*parts, SelfGuidance(scale=0.25, window=Window(start=0.5))])
+    step = step_of(denoiser, index, x_t, noise)
+    expected = sum(part(replace(step, noise=noise.apart(n), keeps_graph=True)) for n, part in enumerate(parts))
+    torch.testing.assert_close(both(step), expected)
+    late = Together([SelfGuidance(window=Window(interval=2))], Window(0.2, 0.7, interval=3))
+    assert [i for i in range(20) if late.acts(i, 20)] == [6, 12]
 
 
 @pytest.mark.parametrize("sampler", [DDPM(), DDIM(), DPMSolverPlusPlus(True)])
@@ -260,7 +219,9 @@ def test_every_method_composes_with_every_other(sampler, conditional):
         return BoostAndSkip(boost, 1, TemporalScoreRescaling(k, 0.3, cads))
 
     def x_0(scale=0.5, repel=30.0, **options):
-        guidance = Together([SelfGuidance(scale, interval=2), Window(ParticleGuidance(repel), 0.3)])
+        guidance = Together(
+            [SelfGuidance(scale=scale, window=Window(interval=2)), ParticleGuidance(repel, window=Window(0.3))]
+        )
         return drawn(nested(**options), classes, range(3), guidance, condition)
 
     x = x_0()
@@ -269,7 +230,7 @@ def test_every_method_composes_with_every_other(sampler, conditional):
     parts = [{"boost": 1.0}, {"k": 1.0}, {"tau_2": 0.31}, {"w": 1.0}, {"scale": 0.0}, {"repel": 0.0}]
     for part in parts if isinstance(sampler, DPMSolverPlusPlus) else []:
         assert float((x - x_0(**part)).abs().max()) > 1e-3, part
-    one, guidance = Condition(torch.tensor([1])), SelfGuidance(0.5, interval=2)
+    one, guidance = Condition(torch.tensor([1])), SelfGuidance(scale=0.5, window=Window(interval=2))
     best, simple = (drawn(BestOf(2, sampler=chain), classes, [0], guidance, one) for chain in (nested(), sampler))
     assert torch.isfinite(best).all() and float((best - simple).abs().max()) > 1e-3
 
@@ -283,11 +244,11 @@ def test_every_method_composes_with_every_other(sampler, conditional):
         (lambda: drawn(CADS(), gaussian()), "unconditional model.*use a conditional"),
         (lambda: drawn(ClassifierFreeGuidance(), gaussian()), "null class.*label_dropout"),
         (lambda: drawn(BestOf(2), gaussian(), guidance=ParticleGuidance()), r"couples them \(ParticleGuidance\)"),
-        (lambda: drawn(BestOf(2), gaussian(), guidance=Window(ParticleGuidance())), r"couples them \(Window\)"),
+        (lambda: drawn(BestOf(2), gaussian(), guidance=Together([ParticleGuidance()])), r"couples them \(Together\)"),
         (lambda: drawn(BoostAndSkip(2.0, 20), gaussian(spacing=20)), r"skip_steps .*\(20\), got 20"),
         (lambda: Together([SelfGuidance(), SelfGuidance(weighting="constant")]), "got .'constant', 'variance'. of 2"),
         (lambda: Together([]), "of 0 guidances"),
-        (lambda: Window(SelfGuidance(), 0.5, 0.5), "start_ratio .* got 0.5 and 0.5"),
+        (lambda: Window(0.5, 0.5), "start must be less .* got 0.5 and 0.5"),
         (lambda: TemporalScoreRescaling(0.0), "k must be positive, got 0.0"),
         (lambda: CADS(tau_1=0.9, tau_2=0.6), "tau_1 .* got 0.9 and 0.6"),
         (lambda: BoostAndSkip(0.0), "boost must be positive, got 0.0"),

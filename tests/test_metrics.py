@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from test_sampling import Mixture
+from support.closed_forms import Mixture, closed_form, mixture
 
 from sgm_lightning import SGMError
-from sgm_lightning.diffusion import Denoiser, DiffusionProcess, make_betas
+from sgm_lightning.diffusion import from_uint8, make_betas
 from sgm_lightning.metrics import density, frechet
 from sgm_lightning.metrics.neighbours import nearest
 from sgm_lightning.scores import elbo
@@ -106,18 +106,12 @@ def test_bad_features(call, word):
 # The bound.
 
 
-def mixture(num_steps, variance="fixed_small"):
-    betas = make_betas("cosine")
-    network = Mixture(torch.full((1, 4, 4), 0.4), 0.1, torch.cumprod(1 - betas, 0).float())
-    return Denoiser(network, DiffusionProcess(betas, num_steps), variance=variance, image_shape=(1, 4, 4))
-
-
 def test_the_weighted_score_is_the_bound():
     """Under fixed-small variance, unclipped: w_s ‖x_0 − x0_hat(x_s)‖² is L_s, on the same draws."""
     denoiser = mixture(25)
     alphas = torch.cumprod(1 - make_betas("cosine"), 0)[denoiser.process.step_list]
     snr = alphas / (1 - alphas)
-    x_0 = elbo.from_uint8(torch.randint(0, 256, (6, 1, 4, 4), generator=GENERATOR, dtype=torch.uint8))
+    x_0 = from_uint8(torch.randint(0, 256, (6, 1, 4, 4), generator=GENERATOR, dtype=torch.uint8))
     for index in range(1, 25):
         assert elbo.score_weight(denoiser.process, index) == pytest.approx(
             0.5 * (snr[index - 1] - snr[index]).item(), rel=1e-5
@@ -133,7 +127,7 @@ def test_the_weighted_score_is_the_bound():
 def test_what_is_no_score_is_reported_apart():
     """Fixed-large variance: the rest of the term is a constant, the bracket of the variances' ratio."""
     denoiser = mixture(25, "fixed_large")
-    x_0 = elbo.from_uint8(torch.randint(0, 256, (6, 1, 4, 4), generator=GENERATOR, dtype=torch.uint8))
+    x_0 = from_uint8(torch.randint(0, 256, (6, 1, 4, 4), generator=GENERATOR, dtype=torch.uint8))
     term = elbo.bound_term(denoiser, x_0, 12, torch.randn(x_0.shape, generator=GENERATOR))
     rest = term.vb - term.score
     ratio = float(denoiser.process.posterior_variance[12] / denoiser.process.betas[12])
@@ -159,11 +153,11 @@ def test_the_bound_finds_a_gaussian():
     """Where the model is exact, the bound on 1000 steps is −log p of the level, in bits per dimension."""
     betas = make_betas("cosine")
     network = Mixture(torch.zeros(1, 4, 4), 0.1, torch.cumprod(1 - betas, 0).float())
-    denoiser = Denoiser(network, DiffusionProcess(betas), variance="fixed_large", image_shape=(1, 4, 4))
+    denoiser = closed_form(network, schedule="cosine", variance="fixed_large")
     levels = torch.tensor([50, 100, 127, 180, 250], dtype=torch.uint8)
     images = levels.view(5, 1, 1, 1, 1).expand(5, 8, 1, 4, 4).reshape(40, 1, 4, 4)
     found = elbo.negative_elbo(images, denoiser, 0, list(range(8)) * 5, clip=False).total.view(5, 8).mean(1)
-    x = elbo.from_uint8(levels)
+    x = from_uint8(levels)
     truth = (0.5 * x.square() / 0.1 + 0.5 * np.log(2 * np.pi * 0.1) - np.log(2 / 255)) / np.log(2)
     assert torch.allclose(found, truth, atol=0.2)
     # What one level has over another hardly depends on the noise, which all levels share.

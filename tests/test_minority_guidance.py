@@ -11,16 +11,15 @@ import torch
 import yaml
 from conftest import FASHION
 from PIL import Image
-from test_metrics import mixture
+from support.closed_forms import closed_form, mixture
 
-from sgm_lightning import DiffusersCheckpoint, Lp, SGMError, minority_score
+from sgm_lightning import DiffusersCheckpoint, MinorityScore, NoiseLevel, SampleNoise, SGMError
 from sgm_lightning.classifiers import ClassifierFlags, NewClassifier, StackedClassifier, TrainedClassifier
 from sgm_lightning.cli import main
-from sgm_lightning.diffusion.noise import Stream, generator
+from sgm_lightning.diffusion.noise import Purpose
 from sgm_lightning.diffusion.pixels import from_uint8
 from sgm_lightning.images import FashionMNIST, FolderSource, ImagesSource, MinorityLevels, RealAndDrawn
 from sgm_lightning.images.levels import level_of, read_levels, thresholds
-from sgm_lightning.scores.minority import reconstruction_distance
 
 ROOT = Path(__file__).parents[1]
 CLASSIFIER = ROOT / "checkpoints/fashion_mnist_minority_classifier"
@@ -41,8 +40,8 @@ def _cache(tmp_path, monkeypatch):
 
 
 def score(folder, name="levels", **changes):
-    config = {"backbone": BACKBONE, "source": SOURCE, "distance": {"class_path": "Lp"}, "spacing": 10, "perturb_index": 6,
-              "num_draws": 2, "num_levels": 3, "part_size": 7, "batch_size": 4, **changes}  # fmt: skip
+    config = {"backbone": BACKBONE, "source": SOURCE, "spacing": 10, "num_levels": 3,
+              "score": {"level": {"ratio": 0.6}, "num_draws": 2, "clip": True}, "part_size": 7, "batch_size": 4, **changes}  # fmt: skip
     (folder / "score.yaml").write_text(yaml.safe_dump(config))
     return main(["score", "--config", str(folder / "score.yaml"), "--output", str(folder / f"{name}.safetensors")])
 
@@ -77,11 +76,9 @@ def test_the_score_is_its_definition(clip):
 
     By a network whose x0_hat leaves [−1, 1] where the noise is large.
     """
-    denoiser, index = mixture(20), 12
-    denoiser.network = Third()
+    denoiser, index = closed_form(Third(), 20, schedule="cosine"), 12
     x_0, draws = torch.rand(3, 1, 4, 4) * 2 - 1, torch.randn(5, 3, 1, 4, 4)
-    left = iter(draws)
-    found = reconstruction_distance(x_0, denoiser, Lp(), index, lambda: next(left), 5, clip=clip)
+    found = MinorityScore(level=NoiseLevel(ratio=0.6), num_draws=5, clip=clip)(denoiser, x_0, Listed(draws))
     alpha = denoiser.process.alphas_cumprod[index]
     step = denoiser.process.train_steps[index].expand(3)
     expected, beyond = torch.zeros(3), 0.0
@@ -95,16 +92,27 @@ def test_the_score_is_its_definition(clip):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+class Listed:
+    """Draws from a list."""
+
+    def __init__(self, draws):
+        self.draws = draws
+
+    def draw(self, purpose, index, number):
+        return self.draws[number]
+
+
 def test_the_command_scores_every_image_with_its_own_noise(scored):
     found = read_levels(scored / "levels.safetensors")
     images = FashionMNIST(limit=COUNT).images
     denoiser = DiffusersCheckpoint(str(FASHION)).load().denoiser(10)
     for i in (0, COUNT - 1):
-        rng = generator(0, i, Stream.SCORE)
-        draws = [torch.from_numpy(rng.standard_normal((1, 1, 28, 28), dtype=np.float32)) for _ in range(2)]
-        left = iter(draws)
-        x_0 = from_uint8(images[i : i + 1])
-        expected = reconstruction_distance(x_0, denoiser, Lp(), 6, lambda left=left: next(left), 2, clip=True)
+        noise = SampleNoise(0, [i], (1, 28, 28))
+        draws = [noise.draw(Purpose.SCORE, 0, number) for number in range(2)]
+        x_0, expected = from_uint8(images[i : i + 1]), torch.zeros(1)
+        for draw in draws:
+            x0_hat = denoiser(denoiser.process.q_sample(x_0, 6, draw), 6).x0_hat.clamp(-1, 1)
+            expected += (x_0 - x0_hat).square().sum((1, 2, 3)).sqrt() / 2
         torch.testing.assert_close(found.scores[i : i + 1], expected, rtol=1e-4, atol=1e-4)
     assert torch.bincount(found.levels).tolist() == [5, 5, 5]
     assert found.scores[found.levels == 2].min() > found.scores[found.levels == 1].max()
@@ -122,7 +130,7 @@ def test_scoring_goes_on_where_it_stopped(scored, capsys):
     assert (tmp_path / "levels.safetensors").read_bytes() == first and kept.stat().st_mtime_ns == before
     assert score(tmp_path, num_levels=4) == 0  # other levels of the same scores
     assert read_levels(tmp_path / "levels.safetensors").num_levels == 4
-    for wrong, word in (({"seed": 1}, "seed"), ({"distance": {"class_path": "Lp", "init_args": {"p": 1.0}}}, "distance")):
+    for wrong, word in (({"seed": 1}, "seed"), ({"score": {"level": {"ratio": 0.5}}}, "score")):
         assert score(tmp_path, **wrong) == 1
         assert word in capsys.readouterr().err
 
@@ -245,7 +253,7 @@ def predict(folder, name, path, **changes):
                 },
             },
             "spacing": 4,
-            "score_draws": 1,
+            "score": {"num_draws": 1},
             "threads": 1,
         },
         "data": {"class_path": "SampleIndices", "init_args": {"num_samples": 3, "chunk_size": 3}},
@@ -318,16 +326,15 @@ def test_another_classifier_is_not_resumed(scored, capsys):
     assert "run_dir" in capsys.readouterr().err
 
 
-def test_the_reported_score_is_still_the_former_one():
-    """`minority_score` of finished images: uint8, unclipped, the samples' own streams."""
+def test_the_reported_score_is_of_the_finished_images():
+    """`of_images` of finished images: uint8, unclipped, the samples' own random numbers."""
     denoiser, images = mixture(20), torch.randint(0, 256, (2, 1, 4, 4), dtype=torch.uint8)
-    found = minority_score(images, denoiser, Lp(), 16, 3, [5, 9], num_draws=2)
-    rngs = [generator(3, i, Stream.SCORE) for i in (5, 9)]
-    total = torch.zeros(2)
-    for _ in range(2):
-        noise = torch.stack([torch.from_numpy(rng.standard_normal((1, 4, 4), dtype=np.float32)) for rng in rngs])
-        x_s = denoiser.process.q_sample(from_uint8(images), 16, noise)
-        total += Lp()(from_uint8(images), denoiser(x_s, 16).x0_hat) / 2
+    score = MinorityScore(level=NoiseLevel(ratio=0.8), num_draws=2)
+    found = score.of_images(images, denoiser, 3, [5, 9])
+    noise, total = SampleNoise(3, [5, 9], (1, 4, 4)), torch.zeros(2)
+    for number in range(2):
+        x_s = denoiser.process.q_sample(from_uint8(images), 16, noise.draw(Purpose.SCORE, 0, number))
+        total += (from_uint8(images) - denoiser(x_s, 16).x0_hat).flatten(1).norm(dim=1) / 2
     torch.testing.assert_close(found, total)
 
 
@@ -340,7 +347,9 @@ def test_the_committed_classifier_knows_rare_images():
     x = from_uint8(FashionMNIST("test", limit=60).images)
     denoiser = DiffusersCheckpoint(str(FASHION)).load().denoiser(100)
     source = torch.Generator().manual_seed(0)
-    scores = reconstruction_distance(x, denoiser, Lp(), 60, lambda: torch.randn(x.shape, generator=source), 1, clip=True)
+    with torch.no_grad():
+        score = MinorityScore(level=NoiseLevel(ratio=0.6), clip=True)
+        scores = score(denoiser, x, Listed([torch.randn(x.shape, generator=source)]))
     with torch.no_grad():
         logits = classifier(denoiser.process.q_sample(x, 10, torch.randn(x.shape, generator=source)), torch.full((60,), 100))
     expected = logits.softmax(1) @ torch.arange(10.0)
@@ -352,7 +361,7 @@ def test_minority_guidance_goes_over_the_default_config(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     command = ["predict", "--config", "configs/fashion_mnist.yaml", "--config", "configs/methods/minority_guidance.yaml"]
     command += ["--trainer.callbacks", "null", "--model.spacing", "4", "--data.num_samples", "2", "--data.chunk_size", "2"]
-    assert main([*command, "--model.score_draws", "1", "--run_dir", str(tmp_path / "run")]) == 0
+    assert main([*command, "--model.score.num_draws", "1", "--run_dir", str(tmp_path / "run")]) == 0
     with np.load(tmp_path / "run/baseline.npz") as file:
         assert not np.array_equal(file["arr_0"], drawn(tmp_path, "run"))
     guidance = json.loads((tmp_path / "run/manifest.json").read_text())["settings"]["guidance"]

@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from support.closed_forms import model
 from torch import nn
 
-from sgm_lightning import Denoiser, DiffusionProcess, SGMError
+from sgm_lightning import DiffusionProcess, SGMError
 from sgm_lightning.diffusion import make_betas
 from sgm_lightning.fit import LossSecondMoment, Objective, UniformSteps, ema_update, warmup_schedule
 from sgm_lightning.scores.elbo import bound_term
@@ -25,7 +26,7 @@ class Says(nn.Module):
 
     def forward(self, x, step, **_):
         eps = PROCESS.eps_from_x0(x, step, self.x0_hat)
-        a, b = PROCESS.at("sqrt_alphas_cumprod", step), PROCESS.at("sqrt_one_minus_alphas_cumprod", step)
+        a, b = PROCESS.scales(step)
         said = {"epsilon": eps, "sample": self.x0_hat, "v_prediction": a * eps - b * self.x0_hat}[self.prediction]
         return said if self.variance is None else torch.cat([said, self.variance.expand_as(said)], 1)
 
@@ -37,7 +38,7 @@ def draws(batch=6):
 
 
 def denoiser_of(network, prediction, variance="fixed_small"):
-    return Denoiser(network, PROCESS, prediction, variance, SHAPE, frozen=False)
+    return model(network, SHAPE, "cosine", prediction=prediction, variance=variance).denoiser(frozen=False)
 
 
 @pytest.mark.parametrize("floor", [None, 0.1])

@@ -4,21 +4,18 @@ import math
 
 import pytest
 import torch
-from test_methods import SHAPE, gaussian
-from test_metrics import mixture
+from support.closed_forms import SHAPE, gaussian, mixture, step_of
 
-from sgm_lightning import DDPM, Condition, Lp, SelfGuidance, SGMError
+from sgm_lightning import DDPM, ELBOScore, Lp, MinorityScore, SelfGuidance, SGMError, Window
 from sgm_lightning.diffusion.noise import SampleNoise
-from sgm_lightning.guidance import ELBOGuidance
 from sgm_lightning.guidance.self_guidance import across
 from sgm_lightning.scores import PerComplexity, SquaredError
 
 
-def elbo_score(guidance, denoiser, x_0, repeats):
+def elbo_score(score, denoiser, x_0, repeats):
     noise, total = SampleNoise(0, range(len(x_0)), SHAPE), 0.0
     for index in range(repeats):
-        draws = guidance._draws(noise, index)
-        total = total + guidance.score(denoiser, x_0, index, draws, Condition())
+        total = total + score(denoiser, x_0, noise, None, index, turn=index)
     return total / repeats
 
 
@@ -35,32 +32,34 @@ def test_the_bound_is_the_integral_over_log_snr(antithetic):
     offset = torch.tensor([0.0, 0.6], dtype=torch.float64)[:, None]
     squared = 16 * (((1 - gain * alpha.sqrt()) * offset) ** 2 + gain**2 * (1 - alpha))
     expected = torch.trapezoid(0.5 * grid.exp() * squared, grid)
-    found = elbo_score(ELBOGuidance(low, high, num_draws=4, antithetic=antithetic), denoiser, x_0, 600)
+    found = elbo_score(ELBOScore(low, high, num_draws=4, antithetic=antithetic), denoiser, x_0, 600)
     torch.testing.assert_close(found.double(), expected, rtol=0.03, atol=0)
 
 
 @pytest.mark.parametrize("interval", [1, 5, 13])
 def test_levels_cover_the_range_evenly_and_pairs_share_theirs(interval):
     """Over the steps that are guided, 20 of them: 13 golden ratios are nearly a whole number, 8.03."""
-    process = gaussian(spacing=1000).process
-    guidance = ELBOGuidance(-4.0, 2.0, num_draws=2, interval=interval)
-    guided = [i for i in range(20 * interval) if guidance.active(i, 1000)]
-    levels = sorted(process.log_snr_list[guidance.perturb_index(process, i, j)] for i in guided for j in range(2))
+    score, window = ELBOScore(-4.0, 2.0, num_draws=2), Window(interval=interval)
+    guided = [i for i in range(20 * interval) if window.contains(i, 1000)]
+    levels = sorted(score.log_snr(window.turn(i), j) for i in guided for j in range(2))
     assert len(levels) == 40
     even = [-4.0 + 6.0 * (k + 0.5) / 40 for k in range(40)]
     assert levels == pytest.approx(even, abs=0.25)
-    paired = ELBOGuidance(-4.0, 2.0, num_draws=2, antithetic=True)
-    assert all(paired.perturb_index(process, i, 0) == paired.perturb_index(process, i, 1) for i in range(20))
+    chain, s = score.place(gaussian(spacing=1000), 3, 1)
+    assert chain.process.log_snr_list[s] == pytest.approx(score.log_snr(3, 1), abs=0.05)
+    paired = ELBOScore(-4.0, 2.0, num_draws=2, antithetic=True)
+    assert all(paired.log_snr(i, 0) == paired.log_snr(i, 1) for i in range(20))
 
 
 def test_batched_draws_of_the_bound_are_the_same():
-    denoiser, scores = gaussian(spacing=20), []
+    denoiser = gaussian(spacing=20)
     x_0 = torch.rand(3, *SHAPE) - 0.5
-    for batched in (False, True):
-        guidance = ELBOGuidance(num_draws=3, batch_draws=batched)
-        draws = guidance._draws(SampleNoise(0, range(3), denoiser.image_shape), 7)
-        scores.append(guidance.score(denoiser, x_0, 7, draws, Condition()))
-    torch.testing.assert_close(*scores)
+    torch.testing.assert_close(
+        *(
+            ELBOScore(num_draws=3, batch_draws=batched)(denoiser, x_0, SampleNoise(0, range(3), SHAPE), None, 7, turn=7)
+            for batched in (False, True)
+        )
+    )
 
 
 def test_antithetic_draws_cancel_what_is_odd_in_the_noise():
@@ -69,8 +68,9 @@ def test_antithetic_draws_cancel_what_is_odd_in_the_noise():
     x_t = SampleNoise(1, range(4), SHAPE).start().requires_grad_()
 
     def direction(seed, antithetic):
-        guidance = SelfGuidance(distance=SquaredError(), num_draws=2, antithetic=antithetic, normalize=False)
-        return guidance(denoiser, x_t, denoiser(x_t, index), index, SampleNoise(seed, range(4), SHAPE), Condition())
+        score = MinorityScore(SquaredError(), num_draws=2, antithetic=antithetic)
+        guidance = SelfGuidance(score, normalize=False)
+        return guidance(step_of(denoiser, index, x_t, SampleNoise(seed, range(4), SHAPE)))
 
     torch.testing.assert_close(direction(0, True), direction(5, True), rtol=1e-3, atol=1e-5)
     assert not torch.allclose(direction(0, False), direction(5, False), rtol=1e-2)
@@ -97,16 +97,16 @@ def detail(x):
     return (x.diff(dim=2).square().mean((1, 2, 3)) + x.diff(dim=3).square().mean((1, 2, 3))).sqrt()
 
 
-@pytest.mark.parametrize("detach", ["reconstruction", "reference"])
+@pytest.mark.parametrize("fixed", ["reconstruction", "reference"])
 @pytest.mark.parametrize(("name", "complexity"), [("contrast", contrast), ("detail", detail)])
-def test_guided_per_complexity_a_step_leaves_the_complexity_of_x0_hat(name, complexity, detach):
+def test_guided_per_complexity_a_step_leaves_the_complexity_of_x0_hat(name, complexity, fixed):
     """By finite differences through the denoiser, as self-guidance uses it; the distance alone drifts."""
     denoiser, index = mixture(20), 6
     x_t = SampleNoise(2, range(6), SHAPE).start().requires_grad_()
 
     def growth(distance):
-        guidance = SelfGuidance(1.0, distance=distance, detach=detach)
-        g = guidance(denoiser, x_t, denoiser(x_t, index), index, SampleNoise(0, range(6), SHAPE), Condition())
+        guidance = SelfGuidance(MinorityScore(distance, fixed=fixed), scale=1.0)
+        g = guidance(step_of(denoiser, index, x_t, SampleNoise(0, range(6), SHAPE)))
         assert float(g.flatten(1).norm(dim=1).min()) > 0.1
         with torch.no_grad():
             up, down = (complexity(denoiser(x_t + sign * 0.01 * g, index).x0_hat) for sign in (1, -1))
@@ -122,8 +122,8 @@ def test_in_the_cheaper_gradients_the_complexity_stays_to_their_order():
     x_t = SampleNoise(2, range(6), SHAPE).start().requires_grad_()
 
     def direction(gradient):
-        guidance = SelfGuidance(1.0, distance=PerComplexity(), gradient=gradient, normalize=False)
-        return guidance(denoiser, x_t, denoiser(x_t, index), index, SampleNoise(0, range(6), SHAPE), Condition())
+        guidance = SelfGuidance(MinorityScore(PerComplexity()), scale=1.0, gradient=gradient, normalize=False)
+        return guidance(step_of(denoiser, index, x_t, SampleNoise(0, range(6), SHAPE)))
 
     x0_hat = denoiser(x_t, index).x0_hat.detach()
     normal = x0_hat - x0_hat.mean((1, 2, 3), keepdim=True)
@@ -149,12 +149,12 @@ def test_variants_guide_a_chain_and_refuse_what_they_do_not_take():
     denoiser = mixture(12)
     plain = DDPM()(denoiser, SampleNoise(0, range(3), denoiser.image_shape))
     for guidance in (
-        ELBOGuidance(scale=0.5),
-        ELBOGuidance(gradient="jacobian_free"),
-        SelfGuidance(distance=PerComplexity()),
+        SelfGuidance(ELBOScore(), scale=0.5),
+        SelfGuidance(ELBOScore(), gradient="jacobian_free"),
+        SelfGuidance(MinorityScore(PerComplexity())),
     ):
         x = DDPM()(denoiser, SampleNoise(0, range(3), denoiser.image_shape), guidance)
         assert torch.isfinite(x).all() and not torch.allclose(x, plain)
-    for wrong in ({"perturb_ratio": 0.5}, {"min_log_snr": 3.0}, {"num_draws": 3, "antithetic": True}):
+    for wrong in ({"min_log_snr": 3.0}, {"num_draws": 3, "antithetic": True}):
         with pytest.raises(SGMError, match=r"got .*\.$"):
-            ELBOGuidance(**wrong)
+            ELBOScore(**wrong)

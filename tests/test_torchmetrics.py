@@ -5,16 +5,16 @@ import os
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
-from test_metrics import mixture
+from support.closed_forms import mixture
 
-from sgm_lightning import Lp, SGMError
+from sgm_lightning import MinorityScore, NoiseLevel, SGMError
 from sgm_lightning.metrics import (
     AvgKNN,
     FrechetDistance,
     KernelDistance,
     LocalOutlierFactor,
     Memorised,
-    MinorityScore,
+    MinorityScoreMetric,
     NegativeELBO,
     PrecisionRecall,
     RarityScore,
@@ -82,6 +82,10 @@ def test_batches_order_and_repetition_do_not_matter(size):
     assert torch.equal(column.values, density.avg_knn(FAKE, REAL))
 
 
+def levels(*ratios, num_draws=8):
+    return [MinorityScore(level=NoiseLevel(ratio=ratio), num_draws=num_draws) for ratio in ratios]
+
+
 def _worker(rank, port, folder):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
@@ -93,7 +97,7 @@ def _worker(rank, port, folder):
     if rank == 0:
         alone.update(FAKE[:4], torch.arange(4))
     found["alone"] = float(alone.compute())
-    scores = MinorityScore(mixture(25), Lp(2.0), [5, 15], num_draws=2)
+    scores = MinorityScoreMetric(levels(0.2, 0.6, num_draws=2), mixture(25))
     if rank == 1:  # the other process has no image at all
         scores.update(IMAGES, torch.arange(len(IMAGES)))
     found["score"] = float(scores.compute())
@@ -113,7 +117,7 @@ def test_two_processes_equal_one(tmp_path):
         assert one[name] == pytest.approx(expected, rel=1e-6) and two[name] == one[name], name
     assert torch.allclose(one["per_sample"], density.local_outlier_factor(FAKE, REAL), rtol=1e-9)
     assert one["alone"] == two["alone"] == pytest.approx(float(density.avg_knn(FAKE[:4], REAL).mean()))
-    alone = MinorityScore(mixture(25), Lp(2.0), [5, 15], num_draws=2)
+    alone = MinorityScoreMetric(levels(0.2, 0.6, num_draws=2), mixture(25))
     for rows in torch.arange(len(IMAGES)).split(4):
         alone.update(IMAGES[rows], rows)
     assert one["score"] == pytest.approx(float(alone.compute()), rel=1e-6) and one["score"] == two["score"]
@@ -129,8 +133,8 @@ def test_scores_of_the_model():
     assert torch.allclose(metric.per_sample().values, whole.per_sample().values, rtol=1e-6)
     found = values(metric.compute())
     assert found["standard_error"] == 0 and 0 < found["score"] < found["nelbo"]
-    single = MinorityScore(mixture(25), Lp(2.0), 10)
-    several = MinorityScore(mixture(25), Lp(2.0), [10, 10])
+    single = MinorityScoreMetric(levels(0.4)[0], mixture(25))
+    several = MinorityScoreMetric(levels(0.4, 0.4), mixture(25))
     for scorer in (single, several):
         scorer.update(IMAGES, torch.arange(len(IMAGES)))
     assert float(single.compute()) == pytest.approx(float(several.compute()))

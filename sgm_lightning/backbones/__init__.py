@@ -1,11 +1,13 @@
-"""Pretrained networks and where they come from. The network is always `diffusers.UNet2DModel`."""
+"""Pretrained networks and where they come from. Every format becomes a `diffusers.UNet2DModel`."""
 
 from sgm_lightning.backbones.adm import ADMCheckpoint
 from sgm_lightning.backbones.adm_flags import ADMFlags
 from sgm_lightning.backbones.base import Backbone, Checkpoint
 from sgm_lightning.backbones.hub import DiffusersCheckpoint, save_diffusers
+from sgm_lightning.backbones.network import NetworkBackbone, NetworkFrom
 from sgm_lightning.backbones.new import NewNetwork
 from sgm_lightning.backbones.trained import TrainedCheckpoint
+from sgm_lightning.backbones.unet_backbone import UNetBackbone
 
 __all__ = [
     "ADMCheckpoint",
@@ -13,7 +15,10 @@ __all__ = [
     "Backbone",
     "Checkpoint",
     "DiffusersCheckpoint",
+    "NetworkBackbone",
+    "NetworkFrom",
     "NewNetwork",
     "TrainedCheckpoint",
+    "UNetBackbone",
     "save_diffusers",
 ]

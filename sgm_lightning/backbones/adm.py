@@ -8,7 +8,8 @@ import torch
 
 from sgm_lightning.backbones.adm_flags import ADMFlags, unet_from_flags
 from sgm_lightning.backbones.adm_keys import from_adm
-from sgm_lightning.backbones.base import Backbone, Checkpoint
+from sgm_lightning.backbones.base import Checkpoint
+from sgm_lightning.backbones.unet_backbone import UNetBackbone
 from sgm_lightning.diffusion import make_betas
 from sgm_lightning.files.weights import check_weights, load_tensors, require_file
 
@@ -31,7 +32,7 @@ class ADMCheckpoint(Checkpoint):
         # Looked for at once: before a distance downloads its own weights.
         require_file(self.path, f"{source} set `model.backbone.init_args.path`")
 
-    def load(self) -> Backbone:
+    def load(self) -> UNetBackbone:
         weights = load_tensors(self.path)
         check_weights(weights, self.path)
         with torch.device("meta"):
@@ -42,9 +43,9 @@ class ADMCheckpoint(Checkpoint):
         return backbone_from_flags(network, self.flags)
 
 
-def backbone_from_flags(network: torch.nn.Module, flags: ADMFlags) -> Backbone:
+def backbone_from_flags(network: torch.nn.Module, flags: ADMFlags) -> UNetBackbone:
     """The network with the process that the flags describe."""
-    return Backbone(
+    return UNetBackbone(
         network=network,
         betas=make_betas(flags.noise_schedule, flags.diffusion_steps),
         prediction="sample" if flags.predict_xstart else "epsilon",

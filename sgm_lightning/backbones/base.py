@@ -1,79 +1,85 @@
-"""A pretrained network together with the process that it was trained on."""
+"""A pretrained network together with all that sampling from it needs, and where one comes from."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from diffusers import UNet2DModel
-from torch import Tensor
+from torch import Tensor, nn
 
-from sgm_lightning.diffusion import Denoiser, DiffusionProcess
-from sgm_lightning.diffusion.denoiser import Prediction, Variance
+from sgm_lightning.diffusion import Codec, Condition, Denoiser, Pixels, Prediction, Process, Variance
+from sgm_lightning.errors import SGMError
 
 
-@dataclass
-class Backbone:
-    """What a checkpoint holds.
+class Backbone(ABC):
+    """A network, its process, its codec, and the conditions that it takes.
 
     Attributes:
-        network: The U-Net, float32.
-        betas: (T,) float64 training chain.
+        network: The network, float32.
         prediction: What the network predicts.
-        variance: How it (or its training) sets the reverse variance.
-        schedule: Name of the schedule, for export: linear, scaled_linear, cosine or explicit.
+        variance: How the network (or its training) sets the reverse variance.
+        codec: Between images and the space in which the model diffuses.
     """
 
-    network: UNet2DModel
-    betas: Tensor
-    prediction: Prediction = "epsilon"
-    variance: Variance = "fixed_small"
-    schedule: str = "explicit"
+    network: nn.Module
+    prediction: Prediction
+    variance: Variance
+    codec: Codec = Pixels()
 
     @property
+    @abstractmethod
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of a sample."""
-        size = self.network.config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        return self.network.config.out_channels // (2 if self.variance == "learned_range" else 1), height, width
+        """(C, H, W) of x_t."""
+
+    @abstractmethod
+    def process(self, spacing: str | int | None = None) -> Process:
+        """The network's noise levels, respaced (see `spaced_steps`)."""
 
     @property
-    def upsampler(self) -> bool:
-        """Whether the network takes a low-resolution image beside x_t."""
-        return self.network.config.in_channels == 2 * self.image_shape[0]
-
-    @property
-    def low_res_size(self) -> int | None:
-        """Side of the images that an upsampler enlarges; None where the checkpoint does not say."""
-        size: int | None = self.network.config.get("low_res_size")
-        return size
-
-    @property
-    def null_class(self) -> int | None:
-        """The class that stands for "any" in a network trained with label dropout."""
-        config = self.network.config
-        return config.num_class_embeds - 1 if config.get("null_class") else None
+    def pixel_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image."""
+        return self.codec.pixel_shape(self.image_shape)
 
     @property
     def num_classes(self) -> int | None:
         """Number of classes, the null class not counted; None for an unconditional network."""
-        count: int | None = self.network.config.num_class_embeds
-        return count if count is None or self.null_class is None else count - 1
+        return None
+
+    @property
+    def null_class(self) -> int | None:
+        """The class that stands for "any" in a network trained with label dropout."""
+        return None
+
+    @property
+    def upsampler(self) -> bool:
+        """Whether the network takes a low-resolution image beside x_t."""
+        return False
+
+    @property
+    def low_res_size(self) -> int | None:
+        """Side of the images that an upsampler enlarges; None where the checkpoint does not say."""
+        return None
+
+    def call(self, run: Callable[..., Tensor], x: Tensor, time: Tensor, condition: Condition) -> Tensor:
+        """The network's output, where `run(x, time, **conditions)` calls it; default: all conditions by their names."""
+        return run(x, time, **condition)
+
+    def check_condition(self, condition: Condition) -> None:
+        """Raise unless `condition` is what the network was trained with."""
+        if self.num_classes is None and condition.labels is not None:
+            raise SGMError("Labels were given to an unconditional model; set `labels: none`.")
+        if self.num_classes is not None and condition.labels is None:
+            raise SGMError(f"The model is conditional on {self.num_classes} classes; set `labels`, e.g. to `uniform`.")
+        if self.upsampler and condition.low_res is None:
+            raise SGMError("The model enlarges images; give the low-resolution ones (`low_res`).")
+
+    def embed_classes(self, labels: Tensor) -> Tensor:
+        """(B, D) vectors that stand for (B,) int64 classes inside the network."""
+        raise SGMError(f"{type(self).__name__} gives no vectors for classes; use a method that needs none.")
 
     def denoiser(self, spacing: str | int | None = None, frozen: bool = True) -> Denoiser:
-        """The network on a respaced chain (see `spaced_steps`); weights are shared, and frozen or not."""
-        return Denoiser(
-            self.network,
-            DiffusionProcess(self.betas, spacing),
-            self.prediction,
-            self.variance,
-            self.image_shape,
-            self.num_classes,
-            self.upsampler,
-            frozen,
-            self.null_class,
-            self.low_res_size,
-        )
+        """The network on a respaced chain; weights are shared, and frozen or not."""
+        return Denoiser(self, self.process(spacing), frozen)
 
 
 class Checkpoint(ABC):

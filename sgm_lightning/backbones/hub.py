@@ -9,8 +9,9 @@ from typing import Any
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from sgm_lightning.backbones.adm_flags import check_size
-from sgm_lightning.backbones.base import Backbone, Checkpoint
+from sgm_lightning.backbones.base import Checkpoint
 from sgm_lightning.backbones.unet import ADMUNet2DModel
+from sgm_lightning.backbones.unet_backbone import UNetBackbone
 from sgm_lightning.diffusion import make_betas
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.weights import check_weights
@@ -37,7 +38,7 @@ class DiffusersCheckpoint(Checkpoint):
     def __init__(self, path: str, revision: str | None = None, scheduler: dict[str, Any] | None = None) -> None:
         self.path, self.revision, self.scheduler = path, revision, scheduler
 
-    def load(self) -> Backbone:
+    def load(self) -> UNetBackbone:
         unet_config = self._config("unet/config.json", "config.json")
         scheduler = self.scheduler or self._config("scheduler/scheduler_config.json", "scheduler_config.json")
         cls = ADMUNet2DModel if unet_config.get("_class_name") == "ADMUNet2DModel" else UNet2DModel
@@ -55,7 +56,7 @@ class DiffusersCheckpoint(Checkpoint):
             check_size(side, len(network.config.block_out_channels))
         return self._backbone(network.float(), scheduler)
 
-    def _backbone(self, network: UNet2DModel, scheduler: dict[str, Any]) -> Backbone:
+    def _backbone(self, network: UNet2DModel, scheduler: dict[str, Any]) -> UNetBackbone:
         schedule = scheduler.get("beta_schedule", "linear")
         variance = scheduler.get("variance_type", "fixed_small")
         explicit = scheduler.get("trained_betas")
@@ -65,7 +66,7 @@ class DiffusersCheckpoint(Checkpoint):
             raise SGMError(f"variance_type must be one of {sorted(_VARIANCES)}, got {variance!r}.")
         steps = scheduler.get("num_train_timesteps", 1000)
         ends = (scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02))
-        return Backbone(
+        return UNetBackbone(
             network=network,
             betas=make_betas(explicit) if explicit is not None else make_betas(_SCHEDULES[schedule], steps, *ends),
             prediction=scheduler.get("prediction_type", "epsilon"),
@@ -108,7 +109,7 @@ class DiffusersCheckpoint(Checkpoint):
         )
 
 
-def save_diffusers(backbone: Backbone, folder: str | Path) -> bool:
+def save_diffusers(backbone: UNetBackbone, folder: str | Path) -> bool:
     """Write a folder in `DDPMPipeline`'s layout.
 
     Returns:

@@ -6,8 +6,9 @@ import torch
 
 from sgm_lightning.backbones.adm import backbone_from_flags
 from sgm_lightning.backbones.adm_flags import ADMFlags, unet_from_flags
-from sgm_lightning.backbones.base import Backbone, Checkpoint
-from sgm_lightning.diffusion.denoiser import Prediction
+from sgm_lightning.backbones.base import Checkpoint
+from sgm_lightning.backbones.unet_backbone import UNetBackbone
+from sgm_lightning.diffusion import Prediction
 
 
 class NewNetwork(Checkpoint):
@@ -22,7 +23,7 @@ class NewNetwork(Checkpoint):
     def __init__(self, flags: ADMFlags, prediction: Prediction | None = None, seed: int = 0) -> None:
         self.flags, self.prediction, self.seed = flags, prediction, seed
 
-    def load(self) -> Backbone:
+    def load(self) -> UNetBackbone:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             network = unet_from_flags(self.flags)

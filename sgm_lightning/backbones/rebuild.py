@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from diffusers import UNet2DModel
 
-from sgm_lightning.backbones.base import Backbone
 from sgm_lightning.backbones.unet import OURS, ADMUNet2DModel
+from sgm_lightning.backbones.unet_backbone import UNetBackbone
 from sgm_lightning.errors import SGMError
 
 
-def describe(backbone: Backbone) -> dict[str, Any]:
+def describe(backbone: UNetBackbone) -> dict[str, Any]:
     """All but the weights, as what JSON holds."""
     return {
         "network": json.loads(json.dumps(_config(backbone.network))),
@@ -25,9 +25,9 @@ def describe(backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def from_description(text: dict[str, Any]) -> Backbone:
+def from_description(text: dict[str, Any]) -> UNetBackbone:
     """The (random) network and its process. Inverse of `describe`."""
-    return Backbone(
+    return UNetBackbone(
         network=_unet(text["network"]),
         betas=torch.tensor(text["betas"], dtype=torch.float64),
         prediction=text["prediction"],
@@ -36,7 +36,7 @@ def from_description(text: dict[str, Any]) -> Backbone:
     )
 
 
-def with_classes(backbone: Backbone, num_classes: int, null_class: bool) -> Backbone:
+def with_classes(backbone: UNetBackbone, num_classes: int, null_class: bool) -> UNetBackbone:
     """The same function, conditional: class embeddings are added, and start at zero.
 
     Args:
@@ -66,7 +66,7 @@ def with_classes(backbone: Backbone, num_classes: int, null_class: bool) -> Back
     return replace(backbone, network=network)
 
 
-def without_classes(backbone: Backbone) -> Backbone:
+def without_classes(backbone: UNetBackbone) -> UNetBackbone:
     """The unconditional network inside one that was trained with label dropout.
 
     The null class's embedding is added to the time embedding, so it becomes part of that one's bias.

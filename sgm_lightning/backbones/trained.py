@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from sgm_lightning.backbones.base import Backbone, Checkpoint
+from sgm_lightning.backbones.base import Checkpoint
 from sgm_lightning.backbones.lora import LoRA
 from sgm_lightning.backbones.rebuild import describe, from_description
+from sgm_lightning.backbones.unet_backbone import UNetBackbone
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.weights import check_weights, load_content
 
@@ -28,7 +29,7 @@ class TrainedCheckpoint(Checkpoint):
     def __init__(self, path: str, weights: Literal["auto", "ema", "current"] = "auto") -> None:
         self.path, self.weights = Path(path), weights
 
-    def load(self) -> Backbone:
+    def load(self) -> UNetBackbone:
         file = self.path / "last.ckpt" if self.path.is_dir() else self.path
         content = load_content(file, "check the path, or train one with `sgm-lightning fit`")
         text = content.get(_KEY)
@@ -49,7 +50,7 @@ class TrainedCheckpoint(Checkpoint):
         return backbone
 
 
-def training_state(backbone: Backbone, lora: dict[str, Any] | None, step_sampler: object) -> dict[str, Any]:
+def training_state(backbone: UNetBackbone, lora: dict[str, Any] | None, step_sampler: object) -> dict[str, Any]:
     """What a training checkpoint must hold beside weights, in plain types."""
     return {_KEY: {"backbone": describe(backbone), "lora": lora, "step_sampler": type(step_sampler).__name__}}
 
@@ -75,7 +76,7 @@ def averaged_states(content: dict[str, Any]) -> tuple[dict[str, dict[str, Tensor
     return {"current": current, "ema": content["state_dict"]}, int(averaging["n_averaged"])
 
 
-def _load(backbone: Backbone, weights: dict[str, Tensor], text: dict[str, Any], file: Path) -> None:
+def _load(backbone: UNetBackbone, weights: dict[str, Tensor], text: dict[str, Any], file: Path) -> None:
     if text.get("lora"):
         LoRA(**text["lora"]).merge(backbone.network, weights)
         return

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgm_lightning.diffusion import DiffusionProcess, make_betas
+from sgm_lightning.diffusion import DiffusionProcess, Process, make_betas
 from sgm_lightning.errors import SGMError
 
 
@@ -65,7 +65,7 @@ def loaded(classifier: Classifier | NoisyClassifier) -> NoisyClassifier:
     return found.eval().requires_grad_(False)
 
 
-def check_fits(classifier: NoisyClassifier, process: DiffusionProcess, image_shape: tuple[int, int, int]) -> None:
+def check_fits(classifier: NoisyClassifier, process: Process, image_shape: tuple[int, int, int]) -> None:
     """Raise unless a classifier is for a model's images and, where it knows its own, for the model's chain."""
     if classifier.image_shape != image_shape:
         raise SGMError(
@@ -74,6 +74,8 @@ def check_fits(classifier: NoisyClassifier, process: DiffusionProcess, image_sha
         )
     if classifier.chain is None:
         return
+    if not isinstance(process, DiffusionProcess):
+        raise SGMError(f"The classifier must be trained on the model's process, got a {type(process).__name__}; train one.")
     alphas_cumprod = torch.cumprod(1 - make_betas(*classifier.chain), 0)
     same = process.num_train_steps == len(alphas_cumprod)
     # The process's own list: its tables are on the device, and reading them would wait for it.

@@ -10,6 +10,7 @@ import torch
 from sgm_lightning.backbones import Checkpoint, save_diffusers
 from sgm_lightning.backbones.adm_keys import to_adm
 from sgm_lightning.backbones.rebuild import without_classes
+from sgm_lightning.backbones.unet_backbone import as_unet
 from sgm_lightning.commands.parsing import call
 from sgm_lightning.errors import SGMError
 
@@ -33,7 +34,7 @@ def convert(
     target = Path(output)
     if target.exists() and (target.is_file() or any(target.iterdir())):
         raise SGMError(f"output {target} exists already; choose another name or remove it.")
-    loaded = backbone.load()
+    loaded = as_unet(backbone.load())
     if unconditional:
         loaded = without_classes(loaded)
     if layout == "diffusers":

@@ -52,8 +52,7 @@ class SamplingCLI(LightningCLI):
         settings = sample_settings(config)
         for callback in self.trainer.callbacks:
             if isinstance(callback, RunWriter):
-                callback.config = settings
-                callback.config_text = self.resolved()
+                callback.describe(settings, self.resolved())
         # What is compared must be written first.
         self.trainer.callbacks.sort(key=lambda callback: isinstance(callback, Evaluate))
 

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from sgm_lightning.backbones import Checkpoint
 from sgm_lightning.commands.parsing import call
-from sgm_lightning.diffusion import Condition, Denoiser
-from sgm_lightning.diffusion.noise import NormalStream, Stream, generator
+from sgm_lightning.diffusion import Condition, Denoiser, NoiseLevel, SampleNoise
+from sgm_lightning.diffusion.noise import Purpose, generator
 from sgm_lightning.errors import SGMError
 from sgm_lightning.images import Source
 from sgm_lightning.images.cache import Broken, square_or_reason
@@ -21,8 +21,7 @@ from sgm_lightning.images.crop import Prepare
 from sgm_lightning.images.levels import Levels, identity, level_of, thresholds
 from sgm_lightning.run import DRAW_VERSION, Claims, RunDir, weights_sha256
 from sgm_lightning.run.chunk_file import DamagedChunk
-from sgm_lightning.scores.distances import LPIPS
-from sgm_lightning.scores.minority import reconstruction_distance
+from sgm_lightning.scores import LPIPS, MinorityScore
 from sgm_lightning.signals import stop_signals
 
 
@@ -30,10 +29,8 @@ def score(
     backbone: Checkpoint,
     source: Source,
     output: str,
-    distance: nn.Module | None = None,
+    score: MinorityScore | None = None,
     spacing: str | int | None = "100",
-    perturb_index: int = 60,
-    num_draws: int = 5,
     num_levels: int = 100,
     channels: int | None = None,
     value_range: tuple[float, float] | None = None,
@@ -52,10 +49,9 @@ def score(
         backbone: The model that scores.
         source: The pictures.
         output: `.safetensors` file to write; `sources.MinorityLevels` reads it.
-        distance: Between an image and its reconstruction; default `LPIPS` on VGG.
+        score: Minority score of a picture; default as released: `LPIPS` on VGG, the ratio 0.6 of the chain, mean of 5 draws,
+            x0_hat clipped.
         spacing: Steps of the chain.
-        perturb_index: Step of that chain at which images are perturbed.
-        num_draws: Draws of the noise that are averaged.
         num_levels: Levels, the rarest being the last.
         channels: 1 or 3, to convert to; default as the model's, which the pictures must then have.
         value_range: Pixel values that become −1 and 1; default all of the type's.
@@ -69,31 +65,27 @@ def score(
         SGMError: If an argument is out of its range, or the parts on the disk are of other settings.
     """
     target = Path(output)
-    _check(target, {"num_draws": num_draws, "batch_size": batch_size, "part_size": part_size})
+    _check(target, {"batch_size": batch_size, "part_size": part_size})
     on = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
     denoiser = backbone.load().denoiser(spacing).to(on)
-    if not 0 <= perturb_index < denoiser.process.num_steps:
-        raise SGMError(
-            f"perturb_index must lie in [0, {denoiser.process.num_steps}) on this chain, got {perturb_index}; the paper "
-            "takes 60 of 100."
-        )
-    scorer = (LPIPS("vgg") if distance is None else distance).to(on).eval()
+    if score is None:
+        score = MinorityScore(LPIPS("vgg"), NoiseLevel(ratio=0.6), num_draws=5, clip=True)
+    score = score.to(on).eval()
+    score.place(denoiser, 0, 0)  # raises if the chain has no such level
     prepare = Prepare(denoiser.image_shape[1], channels or denoiser.image_shape[0], value_range=value_range)
     settings = {
         "draw_version": DRAW_VERSION,
         "weights": weights_sha256(denoiser.network.state_dict()),
-        "distance": _described(scorer),
+        "score": _described(score),
         "source": identity(source),
         "prepare": {"channels": prepare.channels, "value_range": list(value_range or ()), "crop": "center"},
         "spacing": str(spacing),
-        "perturb_index": perturb_index,
-        "num_draws": num_draws,
         "seed": seed,
     }
     parts = RunDir(target.with_name(target.name + ".parts"))
     manifest = {**settings, "part_size": part_size, "device": on.type, "num_samples": len(source)}
     parts.open(manifest)
-    work = _Scoring(denoiser, source, prepare, scorer, perturb_index, num_draws, seed, batch_size, max_broken)
+    work = _Scoring(denoiser, source, prepare, score, seed, batch_size, max_broken)
     scores = work.all(parts, part_size)
     if scores is None:
         print("Other processes have the rest in hand; the last one writes the levels.")
@@ -116,15 +108,13 @@ class _Scoring:
         denoiser: Denoiser,
         source: Source,
         prepare: Prepare,
-        distance: nn.Module,
-        index: int,
-        num_draws: int,
+        score: MinorityScore,
         seed: int,
         batch_size: int,
         max_broken: int,
     ) -> None:
-        self.denoiser, self.source, self.prepare, self.distance, self.index = denoiser, source, prepare, distance, index
-        self.num_draws, self.seed, self.batch_size = num_draws, seed, batch_size
+        self.denoiser, self.source, self.prepare, self.score = denoiser, source, prepare, score
+        self.seed, self.batch_size = seed, batch_size
         self.broken = Broken(max_broken, "max_broken")
         self.counted: set[int] = set()  # finished parts whose broken pictures are noted
         self.labels = None if denoiser.num_classes is None else source.labels
@@ -185,7 +175,7 @@ class _Scoring:
                     f"The model has {self.denoiser.image_shape[0]} channels, got pictures of {square.shape[2]}; set "
                     "`channels`."
                 )
-            squares.append((row, self.prepare.tensor(square, generator(self.seed, row, Stream.SCORE))))
+            squares.append((row, self.prepare.tensor(square, generator(self.seed, row, Purpose.SCORE))))
         for start in range(0, len(squares), self.batch_size):
             stop_signals.check()
             batch = squares[start : start + self.batch_size]
@@ -194,13 +184,12 @@ class _Scoring:
         return scores
 
     def _batch(self, indices: list[int], images: np.ndarray) -> Tensor:
-        device = self.denoiser.process.alphas_cumprod.device
-        x_0 = torch.from_numpy(images).to(device)
-        noise = NormalStream(self.seed, indices, Stream.SCORE, images.shape[1:], device)
+        device = next(self.denoiser.network.parameters()).device
+        x_0 = self.denoiser.model.codec.encode(torch.from_numpy(images).to(device))
+        noise = SampleNoise(self.seed, indices, x_0.shape[1:], device)
         condition = None if self.labels is None else Condition(torch.from_numpy(self.labels[indices]).to(device))
-        return reconstruction_distance(
-            x_0, self.denoiser, self.distance, self.index, noise, self.num_draws, condition, clip=True
-        ).cpu()
+        with torch.no_grad():
+            return self.score(self.denoiser, x_0, noise, condition).cpu()
 
 
 def _check(target: Path, counts: dict[str, int]) -> None:
@@ -217,9 +206,9 @@ def _check(target: Path, counts: dict[str, int]) -> None:
 
 def _described(distance: nn.Module) -> dict[str, Any]:
     """A distance by its settings and weights, wherever the weights were read from."""
-    kinds = (str, int, float)
+    kinds = (str, int, float, NoiseLevel)
     settings = {
-        f"{name}.{key}".lstrip("."): value
+        f"{name}.{key}".lstrip("."): str(value) if isinstance(value, NoiseLevel) else value
         for name, module in distance.named_modules()
         for key, value in vars(module).items()
         if not key.startswith("_") and key != "training" and isinstance(value, kinds)

@@ -138,7 +138,7 @@ def _text(evaluation: EvaluationModule, reference: Planned) -> dict[str, Any]:
         text["model"] = {
             "weights": weights_sha256(evaluation.denoiser.network.state_dict()),
             "chain": f"{evaluation.denoiser.process.num_steps} steps",
-            "score_draws": evaluation.score_draws,
+            "minority_score": evaluation.score.describe(),
             "seed": evaluation.seed,
         }
     return {**text, "config": reference.config, "version": __version__}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sgm_lightning.compare.settings import CLAIMS, folder_name
+from sgm_lightning.diffusion import NoiseLevel
 from sgm_lightning.evaluation import Evaluation, Results
 from sgm_lightning.evaluation.data import ImageBatch
 from sgm_lightning.evaluation.module import EvaluationModule
@@ -97,10 +98,9 @@ class Measuring:
         text: list[object] = [judge.measure.fingerprint(), judge.seed]
         if judge.denoiser is not None:
             process = judge.denoiser.process
-            chain = {"alphas_cumprod": process.at("alphas_cumprod", torch.arange(process.num_steps))}
+            chain = {"log_snr": torch.tensor(process.log_snr_list, dtype=torch.float64)}
             text += [weights_sha256(judge.denoiser.network.state_dict()), weights_sha256(chain)]
-            text += [judge.scorer.perturb_index(process, 0), judge.score_draws]
-            text += [_description(judge.score_distance), weights_sha256(judge.score_distance.state_dict())]
+            text += [judge.keep_scores, _description(judge.score), weights_sha256(judge.score.state_dict())]
         return hashlib.sha256(json.dumps(text).encode()).hexdigest()
 
 
@@ -117,7 +117,8 @@ def _joined(parts: list[Rows]) -> Rows:
 
 def _description(module: nn.Module) -> list[object]:
     """Classes and plain arguments of a module and of those inside it."""
+    kinds = (int, float, str, NoiseLevel)
     return [
-        [type(part).__name__, {k: v for k, v in vars(part).items() if isinstance(v, (int, float, str)) and k != "training"}]
+        [type(part).__name__, {k: str(v) for k, v in vars(part).items() if isinstance(v, kinds) and k != "training"}]
         for part in module.modules()
     ]

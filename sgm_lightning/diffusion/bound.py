@@ -7,11 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from sgm_lightning.diffusion.process import DiffusionProcess
+from sgm_lightning.diffusion.process import Process
 
 
 def divergence(
-    process: DiffusionProcess, x_0: Tensor, index: int | Tensor, x0_hat: Tensor, log_variance: Tensor
+    process: Process, x_0: Tensor, index: int | Tensor, x0_hat: Tensor, log_variance: Tensor
 ) -> tuple[Tensor, Tensor]:
     """KL(q(x_{s−1} | x_s, x_0) ‖ p(x_{s−1} | x_s)) of every element, for s ≥ 1, as a sum of two parts.
 
@@ -26,14 +26,14 @@ def divergence(
         The squared error in x_0, weighted, and what the variances differ by, in nats.
     """
     # The posterior mean is linear in x_0, so the means' squared distance is coefficient² · (x_0 − x0_hat)².
-    coefficient = process.at("posterior_coef_x0", index)
+    coefficient = process.posterior_coefficient_at(index)
     error = 0.5 * coefficient.square() * (x_0 - x0_hat).square() * (-log_variance).exp()
-    log_ratio = process.at("posterior_log_variance", index) - log_variance
+    log_ratio = process.posterior_variance_at(index)[1] - log_variance
     return error, 0.5 * (log_ratio.exp() - 1 - log_ratio)
 
 
 def decoder_nll(
-    process: DiffusionProcess, x_0: Tensor, x_t: Tensor, index: int | Tensor, x0_hat: Tensor, log_variance: Tensor
+    process: Process, x_0: Tensor, x_t: Tensor, index: int | Tensor, x0_hat: Tensor, log_variance: Tensor
 ) -> Tensor:
     """−log p(x_0 | x_1) of every element, pixels being of 256 levels, in nats; the term of s = 0."""
     mean = process.posterior_mean(x0_hat, x_t, index)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._functorch import config as functorch_config
 
 Call = Callable[..., Any]
@@ -33,6 +34,42 @@ class Execution:
     compile: bool = False
     channels_last: bool = False
     checkpointing: bool = False
+
+
+class NetworkCall:
+    """How a network is called; the denoisers of one network on several chains share it.
+
+    Attributes:
+        autocast_dtype: What the network alone is autocast to; None for float32.
+    """
+
+    def __init__(self) -> None:
+        self.autocast_dtype: torch.dtype | None = None
+        self._channels_last = False
+        self._compiled: Call | None = None
+
+    def execute(self, network: nn.Module, execution: Execution) -> None:
+        """Call the network in this way from now on."""
+        self._channels_last = execution.channels_last
+        if execution.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if execution.checkpointing:
+            network.enable_gradient_checkpointing()  # type: ignore[operator]
+        self._compiled = CompiledCall(network) if execution.compile else None
+
+    def __call__(self, network: nn.Module, x: Tensor, time: Tensor, **conditions: Tensor) -> Tensor:
+        """The output as float32; a network may return an object whose `.sample` is the output."""
+        if self._channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        with self._precision(x.device.type):
+            output: Any = (self._compiled or network)(x, time, **conditions)
+        sample: Tensor = getattr(output, "sample", output)
+        return sample.float()
+
+    def _precision(self, device_type: str) -> AbstractContextManager[object]:
+        if not torch.amp.is_autocast_available(device_type):  # tensors without data
+            return nullcontext()
+        return torch.autocast(device_type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
 
 
 class CompiledCall:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-class Stream(IntEnum):
+class Purpose(IntEnum):
     """Independent random streams of one sample. The numbers are part of the draws: never reuse one."""
 
     START = 0
@@ -29,7 +29,7 @@ class Stream(IntEnum):
     CONDITION = 12
 
 
-def generator(seed: int, index: int, stream: Stream, *key: int) -> np.random.Generator:
+def generator(seed: int, index: int, stream: Purpose, *key: int) -> np.random.Generator:
     """Philox generator of sample `index`. torch's CPU generator keeps 32 bits of its seed only; this one keeps 128."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(index, int(stream), *key))))
 
@@ -44,14 +44,35 @@ class Noise(Protocol):
     def start(self) -> Tensor:
         """The noise that x_T is made of."""
 
-    def step(self, index: int) -> Tensor:
-        """The noise of the reverse step at respaced `index`; called for every index > 0, in descending order."""
+    def step(self, index: int, visit: int = 0) -> Tensor:
+        """The noise of the reverse step at respaced `index`, at the chain's `visit`-th return to it."""
 
-    def draw(self, index: int, draw: int) -> Tensor:
-        """The `draw`-th Monte Carlo noise of the guidance at respaced `index`."""
+    def draw(self, purpose: Purpose, index: int, number: int) -> Tensor:
+        """The `number`-th Monte Carlo noise of a score at respaced `index`."""
+
+    def jump(self, index: int, visit: int) -> Tensor:
+        """The noise that takes the state up to `index`, at the chain's `visit`-th return to it."""
 
     def condition(self, index: int, size: int) -> Tensor:
         """(B, size) float32 standard normal noise for the condition of the step at respaced `index`."""
+
+    def gumbel(self, stage: int) -> Tensor:
+        """(B,) float32 standard Gumbel noise for choosing by chance at `stage`."""
+
+    def ahead_step(self, index: int, visit: int = 0) -> None:
+        """Begin to make `step(index, visit)`."""
+
+    def ahead(self, purpose: Purpose, index: int, number: int) -> None:
+        """Begin to make `draw(purpose, index, number)`."""
+
+    def apart(self, number: int) -> Noise:
+        """Other draws of the same samples, for the `number`-th of several guidances."""
+
+    def repeat(self, count: int) -> Noise:
+        """`count` independent candidates of every sample, side by side."""
+
+    def select(self, rows: Sequence[int]) -> Noise:
+        """Some rows, in that order."""
 
 
 class NormalStream:
@@ -64,7 +85,7 @@ class NormalStream:
         self,
         seed: int,
         indices: Sequence[int],
-        stream: Stream,
+        stream: Purpose,
         shape: Sequence[int],
         device: torch.device | str = "cpu",
         *key: int,
@@ -76,7 +97,7 @@ class NormalStream:
     @classmethod
     def of(cls, generators: list[np.random.Generator], shape: Sequence[int], device: torch.device | str) -> NormalStream:
         """A stream of generators that exist."""
-        stream = cls(0, [], Stream.START, shape, device)
+        stream = cls(0, [], Purpose.START, shape, device)
         stream.generators = generators
         return stream
 
@@ -112,30 +133,42 @@ class SampleNoise:
         key = (candidate,) if candidate else ()
         self._start, self._step, self._draw, self._choose = (
             NormalStream(seed, self.indices, stream, shape, device, *key)
-            for stream in (Stream.START, Stream.STEP, Stream.GUIDANCE, Stream.CANDIDATE)
+            for stream in (Purpose.START, Purpose.STEP, Purpose.GUIDANCE, Purpose.CANDIDATE)
         )
 
     def start(self) -> Tensor:
         return self._start()
 
-    def step(self, index: int) -> Tensor:
+    def step(self, index: int, visit: int = 0) -> Tensor:
         return self._step()
 
-    def draw(self, index: int, draw: int) -> Tensor:
-        return self._draw()
+    def draw(self, purpose: Purpose, index: int, number: int) -> Tensor:
+        if purpose == Purpose.SCORE:
+            if not hasattr(self, "_score"):
+                self._score = NormalStream(self.seed, self.indices, Purpose.SCORE, self.shape, self.device)
+            return self._score()
+        return self._draw() if purpose == Purpose.GUIDANCE else self._choose()
 
-    def score(self) -> Tensor:
-        """Noise that a candidate is scored with."""
-        return self._choose()
+    def apart(self, number: int) -> SampleNoise:
+        return self
 
-    def candidates(self, count: int) -> SampleNoise:
+    def ahead_step(self, index: int, visit: int = 0) -> None:
+        pass
+
+    def ahead(self, purpose: Purpose, index: int, number: int) -> None:
+        pass
+
+    def jump(self, index: int, visit: int) -> Tensor:
+        raise NotImplementedError
+
+    def repeat(self, count: int) -> SampleNoise:
         """`count` independent sources for every sample, side by side: rows 0 … count − 1 are the first sample's."""
-        apart = [SampleNoise(self.seed, self.indices, self.shape, self.device, c) for c in range(count)]
+        alone = [SampleNoise(self.seed, self.indices, self.shape, self.device, c) for c in range(count)]
         together = SampleNoise(self.seed, [], self.shape, self.device)
         together.indices = [i for i in self.indices for _ in range(count)]
         together.candidate_of_row = [c for _ in self.indices for c in range(count)]
         for name in _STREAMS:
-            rows = zip(*(getattr(noise, name).generators for noise in apart), strict=True)
+            rows = zip(*(getattr(noise, name).generators for noise in alone), strict=True)
             setattr(together, name, NormalStream.of([rng for row in rows for rng in row], self.shape, self.device))
         return together
 
@@ -151,12 +184,12 @@ class SampleNoise:
 
     def gumbel(self, stage: int) -> Tensor:
         """(B,) float32 standard Gumbel noise for choosing by chance at `stage`, a function of sample and candidate."""
-        return self._tensor([rng.gumbel() for rng in self._keyed(Stream.CHOICE, stage)])
+        return self._tensor([rng.gumbel() for rng in self._keyed(Purpose.CHOICE, stage)])
 
     def condition(self, index: int, size: int) -> Tensor:
-        return self._tensor([rng.standard_normal(size) for rng in self._keyed(Stream.CONDITION, index)])
+        return self._tensor([rng.standard_normal(size) for rng in self._keyed(Purpose.CONDITION, index)])
 
-    def _keyed(self, stream: Stream, *key: int) -> list[np.random.Generator]:
+    def _keyed(self, stream: Purpose, *key: int) -> list[np.random.Generator]:
         """A generator of its own for each row at `key`."""
         rows = zip(self.indices, self.candidate_of_row, strict=True)
         return [generator(self.seed, i, stream, candidate, *key) for i, candidate in rows]
@@ -178,4 +211,4 @@ _STREAMS = ("_start", "_step", "_draw", "_choose")
 
 def random_labels(seed: int, indices: Sequence[int], num_classes: int) -> Tensor:
     """(B,) int64, uniform in [0, num_classes), each from the sample's own label stream."""
-    return torch.tensor([int(generator(seed, int(i), Stream.LABEL).integers(num_classes)) for i in indices])
+    return torch.tensor([int(generator(seed, int(i), Purpose.LABEL).integers(num_classes)) for i in indices])

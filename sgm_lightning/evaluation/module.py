@@ -17,9 +17,8 @@ from sgm_lightning.evaluation.evaluation import Evaluation, per_sample_names
 from sgm_lightning.evaluation.measure import Measure
 from sgm_lightning.evaluation.report import Report
 from sgm_lightning.evaluation.spaces import Space, load_spaces
-from sgm_lightning.guidance import SelfGuidance
 from sgm_lightning.images import Images
-from sgm_lightning.scores import minority_score
+from sgm_lightning.scores import MinorityScore
 
 
 class EvaluationModule(pl.LightningModule):
@@ -31,10 +30,9 @@ class EvaluationModule(pl.LightningModule):
         spacing: Steps of its chain; as in `predict`.
         nelbo: Whether to bound the likelihood.
         nelbo_strata: Strata of the chain of which two steps each are drawn; null for the full sum.
-        score_distance: Distance of the minority score; default L_2.
-        score_perturb_ratio: Its perturb step as a share of the chain.
-        score_draws: Its draws; 0: keep the scores that the images came with.
-        seed: Of the draws of score and bound.
+        score: Minority score of the images under the model; default L_2 at log-SNR 0, mean of 8 draws.
+        keep_scores: Whether the scores that the images came with are reported instead.
+        seed: Seed of the draws of score and bound.
         kid_subset_size: Samples in each of KID's 100 subsets.
     """
 
@@ -45,9 +43,8 @@ class EvaluationModule(pl.LightningModule):
         spacing: str | int | None = "250",
         nelbo: bool = True,
         nelbo_strata: int | None = 10,
-        score_distance: nn.Module | None = None,
-        score_perturb_ratio: float = 0.8,
-        score_draws: int = 8,
+        score: MinorityScore | None = None,
+        keep_scores: bool = False,
         seed: int = 0,
         kid_subset_size: int = 1000,
     ) -> None:
@@ -57,9 +54,8 @@ class EvaluationModule(pl.LightningModule):
         self.spaces = load_spaces(spaces or {})
         self.measure = Measure({name: space.extractor for name, space in self.spaces.items()}, nelbo, nelbo_strata)
         self.backbone, self.spacing = backbone, spacing
-        self.scorer = SelfGuidance(perturb_ratio=score_perturb_ratio)
-        self.score_distance = score_distance or self.scorer.distance
-        self.score_draws, self.seed, self.kid_subset_size = score_draws, seed, kid_subset_size
+        self.score = MinorityScore(num_draws=8) if score is None else score
+        self.keep_scores, self.seed, self.kid_subset_size = keep_scores, seed, kid_subset_size
         self.denoiser: Denoiser | None = None
         self.evaluations = nn.ModuleDict()
         self.report: Report | None = None
@@ -81,7 +77,7 @@ class EvaluationModule(pl.LightningModule):
     def per_sample_names(self) -> list[str]:
         """Everything that will be known of every image, as `minority_score` or `SPACE/metric`."""
         model = self.backbone is not None
-        own = (["minority_score"] if model and self.score_draws else []) + (
+        own = (["minority_score"] if model and not self.keep_scores else []) + (
             ["nelbo"] if model and self.measure.nelbo else []
         )
         return own + [f"{name}/{metric}" for name, space in self.spaces.items() for metric in per_sample_names(space)]
@@ -107,7 +103,7 @@ class EvaluationModule(pl.LightningModule):
                     ) from None
         if self.backbone is not None:
             denoiser = self.denoiser or self.backbone.load().denoiser(self.spacing)
-            self.scorer.perturb_index(denoiser.process, 0)
+            self.score.place(denoiser, 0, 0)
             for name, (shape, labelled) in kinds.items():
                 _check(denoiser, name, shape, labelled)
 
@@ -120,13 +116,10 @@ class EvaluationModule(pl.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             indices = batch.indices.tolist()
             labels = batch.labels if self.denoiser is not None and self.denoiser.num_classes else None
-            condition = Condition(labels, None)
+            condition = Condition(labels)
             rows = self.measure(batch.images, indices, self.denoiser, condition, self.seed)
-            if self.denoiser is not None and self.score_draws:
-                step = self.scorer.perturb_index(self.denoiser.process, 0)
-                rows["minority_score"] = minority_score(
-                    batch.images, self.denoiser, self.score_distance, step, self.seed, indices, self.score_draws, condition
-                )
+            if self.denoiser is not None and not self.keep_scores:
+                rows["minority_score"] = self.score.of_images(batch.images, self.denoiser, self.seed, indices, condition)
             elif batch.scores is not None:
                 rows["minority_score"] = batch.scores
         return rows
@@ -138,17 +131,18 @@ class EvaluationModule(pl.LightningModule):
         text: dict[str, Any] = {"spaces": {name: space.text for name, space in self.spaces.items()}}
         if self.denoiser is not None:
             steps = self.denoiser.process.num_steps
-            text["model"] = {"chain": f"{steps} steps", "score_draws": self.score_draws}
+            text["model"] = {"chain": f"{steps} steps", "minority_score": self.score.describe()}
         self.report = Report(results, data.pair, text)
 
 
 def _check(denoiser: Denoiser, name: str, shape: tuple[int, ...], labelled: bool) -> None:
     """Raise unless the model can judge a set of images."""
-    if denoiser.upsampler:
+    if denoiser.model.upsampler:
         raise SGMError("An upsampler cannot judge finished images alone; set `model.backbone` to the base model, or null.")
-    if tuple(shape) != tuple(denoiser.image_shape):
+    expected = denoiser.model.codec.pixel_shape(denoiser.image_shape)
+    if tuple(shape) != tuple(expected):
         raise SGMError(
-            f"The model judges images of shape {tuple(denoiser.image_shape)}, got {tuple(shape)} in {name}; resize them, or "
+            f"The model judges images of shape {tuple(expected)}, got {tuple(shape)} in {name}; resize them, or "
             "set `model.backbone: null`."
         )
     if denoiser.num_classes and not labelled:

@@ -9,7 +9,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
-from sgm_lightning.diffusion.noise import Stream, generator
+from sgm_lightning.diffusion.noise import Purpose, generator
 from sgm_lightning.errors import SGMError
 from sgm_lightning.fit.draws import Draws, HeldOut, Positions, TrainingBatch
 from sgm_lightning.images import FolderSource, Source
@@ -82,13 +82,13 @@ class TrainingData(pl.LightningDataModule):
         squares, held_out = self._open()
         rows = np.arange(len(squares))
         if held_out is None:
-            rows = generator(self.seed, 0, Stream.SPLIT).permutation(len(squares))
+            rows = generator(self.seed, 0, Purpose.SPLIT).permutation(len(squares))
             count = round(self.held_out_share * len(rows))
             held_out, kept, rows = squares, np.sort(rows[:count]), np.sort(rows[count:])
         else:
             kept = np.arange(len(held_out))
         if self.held_out_limit is not None and len(kept) > self.held_out_limit:
-            kept = np.sort(generator(self.seed, 1, Stream.SPLIT).permutation(kept)[: self.held_out_limit])
+            kept = np.sort(generator(self.seed, 1, Purpose.SPLIT).permutation(kept)[: self.held_out_limit])
         world = self.trainer.world_size  # type: ignore[union-attr]
         batch = self.batch_size * world
         if batch > len(rows):

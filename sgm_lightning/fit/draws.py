@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from sgm_lightning.diffusion.noise import Stream, generator
+from sgm_lightning.diffusion.noise import Purpose, generator
 from sgm_lightning.images.squares import Squares
 
 
@@ -47,7 +47,7 @@ class Order:
         if number not in self._passes:
             if len(self._passes) > 1:  # a batch touches two passes at most
                 del self._passes[min(self._passes)]
-            self._passes[number] = generator(self.seed, number, Stream.ORDER).permutation(self.rows)
+            self._passes[number] = generator(self.seed, number, Purpose.ORDER).permutation(self.rows)
         return int(self._passes[number][offset])
 
 
@@ -58,7 +58,7 @@ class Draws(Dataset[TrainingBatch]):
         self.squares, self.order, self.seed = squares, Order(rows, seed), seed
 
     def __getitems__(self, positions: list[int]) -> TrainingBatch:
-        rngs = [generator(self.seed, position, Stream.TRAINING) for position in positions]
+        rngs = [generator(self.seed, position, Purpose.TRAINING) for position in positions]
         rows = [self.order[position] for position in positions]
         return _batch(self.squares, rows, positions, rngs)
 
@@ -104,5 +104,5 @@ class HeldOut(IterableDataset[TrainingBatch]):
         mine = list(range(self.rank, len(self.rows), self.world))
         for start in range(0, len(mine), self.batch_size):
             indices = mine[start : start + self.batch_size]
-            rngs = [generator(self.seed, index, Stream.VALIDATION) for index in indices]
+            rngs = [generator(self.seed, index, Purpose.VALIDATION) for index in indices]
             yield _batch(self.squares, [int(self.rows[index]) for index in indices], indices, rngs)

@@ -14,6 +14,7 @@ from sgm_lightning.backbones import Checkpoint, NewNetwork
 from sgm_lightning.backbones.lora import LoRA
 from sgm_lightning.backbones.rebuild import with_classes
 from sgm_lightning.backbones.trained import check_same, training_state
+from sgm_lightning.backbones.unet_backbone import as_unet
 from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.diffusion.pixels import to_uint8
 from sgm_lightning.errors import SGMError
@@ -67,7 +68,7 @@ class TrainingModule(OptimisedModule):
         nelbo_spacing: str | int | None = "100",
     ) -> None:
         super().__init__(optimizer, warmup_steps, lr_schedule, (1e-4, 0.0))
-        loaded = backbone.load()
+        loaded = as_unet(backbone.load())
         if not 0 <= label_dropout < 1 or not 0 <= (dropout or 0) < 1:
             raise SGMError(f"dropout and label_dropout must lie in [0, 1), got {dropout} and {label_dropout}.")
         if loaded.upsampler:
@@ -125,7 +126,7 @@ class TrainingModule(OptimisedModule):
             self.evaluator(self.nelbo_spacing)  # raises now rather than at the first validation
         for metric in self.held_out.values():
             metric.to(self.trainer.strategy.root_device)
-        self.denoiser.autocast_dtype = dtype
+        self.denoiser.calls.autocast_dtype = dtype
         self.step_sampler.probabilities(self.denoiser.process.num_steps)  # raises if it is for another chain
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
@@ -175,7 +176,7 @@ class TrainingModule(OptimisedModule):
     def evaluator(self, spacing: str | int | None) -> Denoiser:
         """The network as it is now, on another chain."""
         denoiser = self.backbone.denoiser(spacing, frozen=False).to(self.device)
-        denoiser.autocast_dtype = self.denoiser.autocast_dtype
+        denoiser.calls = self.denoiser.calls
         return denoiser
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -7,9 +7,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from sgm_lightning.diffusion import Condition, Denoiser, DiffusionProcess
+from sgm_lightning.diffusion import Condition, Denoiser, Prediction, Process
 from sgm_lightning.diffusion.bound import bits_per_dimension, decoder_nll, divergence
-from sgm_lightning.diffusion.denoiser import Prediction
 from sgm_lightning.errors import SGMError
 
 
@@ -72,9 +71,9 @@ class Objective:
 
     def check(self, denoiser: Denoiser) -> None:
         """Raise unless the model can be trained so."""
-        if self.kind == "hybrid" and denoiser.variance != "learned_range":
+        if self.kind == "hybrid" and denoiser.model.variance != "learned_range":
             raise SGMError(
-                f"The hybrid objective trains a learned variance, but the model's is {denoiser.variance}; set "
+                f"The hybrid objective trains a learned variance, but the model's is {denoiser.model.variance}; set "
                 "`model.objective.kind: simple`."
             )
 
@@ -96,7 +95,7 @@ class Objective:
         process = denoiser.process
         x_t = process.q_sample(x_0, index, noise)
         output, fraction = denoiser.predict(x_t, index, condition)
-        target = _target(denoiser.prediction, process, x_0, index, noise)
+        target = _target(denoiser.model.prediction, process, x_0, index, noise)
         simple = (target - output).square().flatten(1).mean(1)
         if self.kind == "simple":
             return Losses(self._weight(denoiser, index) * simple, simple, None)
@@ -113,26 +112,25 @@ class Objective:
             return 1.0
         # SNR as a quotient of tables: 1 − ᾱ in float32 loses digits near ᾱ = 1.
         process = denoiser.process
-        signal, noise = process.at("sqrt_alphas_cumprod", index), process.at("sqrt_one_minus_alphas_cumprod", index)
+        signal, noise = process.scales(index)
         snr = (signal / noise).square().flatten()
         weight = snr.clamp(self.snr_floor, self.min_snr_gamma)
-        if denoiser.prediction == "epsilon":
+        if denoiser.model.prediction == "epsilon":
             return weight / (snr if self.snr_floor is None else snr.clamp(min=_LEAST_SNR))
-        return weight / (snr + 1) if denoiser.prediction == "v_prediction" else weight
+        return weight / (snr + 1) if denoiser.model.prediction == "v_prediction" else weight
 
 
-def _target(prediction: Prediction, process: DiffusionProcess, x_0: Tensor, index: Tensor, noise: Tensor) -> Tensor:
+def _target(prediction: Prediction, process: Process, x_0: Tensor, index: Tensor, noise: Tensor) -> Tensor:
     if prediction == "epsilon":
         return noise
     if prediction == "sample":
         return x_0
     # v = √ᾱ ε − √(1 − ᾱ) x_0 (Salimans & Ho 2022).
-    return process.at("sqrt_alphas_cumprod", index) * noise - process.at("sqrt_one_minus_alphas_cumprod", index) * x_0
+    alpha, sigma = process.scales(index)
+    return alpha * noise - sigma * x_0
 
 
-def _bound(
-    process: DiffusionProcess, x_0: Tensor, x_t: Tensor, index: Tensor, x0_hat: Tensor, log_variance: Tensor
-) -> Tensor:
+def _bound(process: Process, x_0: Tensor, x_t: Tensor, index: Tensor, x0_hat: Tensor, log_variance: Tensor) -> Tensor:
     """L_t in bits per dimension, (B,); the decoder's term where t = 0."""
     log_variance = log_variance.expand_as(x_0)
     error, bracket = divergence(process, x_0, index, x0_hat, log_variance)

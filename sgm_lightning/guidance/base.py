@@ -1,48 +1,100 @@
-"""What every guidance is to a sampler."""
+"""The part that every guidance plays for a sampler."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
-from sgm_lightning.diffusion import Condition, Denoised, Denoiser
-from sgm_lightning.diffusion.noise import Noise
+from sgm_lightning.diffusion import Denoiser, Noise, Step
+from sgm_lightning.errors import SGMError
+from sgm_lightning.guidance.window import Window
+
+Weighting = Literal["variance", "constant"]
 
 
 class Guidance(nn.Module, ABC):
-    """A direction in which the reverse step is pushed.
+    """A direction in which the reverse step is pushed; a subclass writes `forward`.
+
+    Args:
+        window: Part of the chain in which the guidance acts; default all steps.
+        weighting: How the direction g enters: with `variance` the step's mean moves by σ² g, as in classifier guidance;
+            with `constant` x_{t−1} moves by g itself.
 
     Attributes:
-        weighting: `variance`: the step's mean moves by σ² · direction, as for classifier guidance; `constant`: by the
-            direction itself.
         needs_grad: Whether `forward` differentiates through the denoiser's forward at x_t.
         couples_batch: Whether a sample's direction depends on the other samples of its batch: then a seed means the same
             image for the same chunk only.
-        least_batch: The smallest chunk that it is of any use in.
-        retains_graph: Whether another guidance of the same step may differentiate through the same forward later.
+        least_batch: Smallest chunk size for which the guidance has an effect.
     """
 
-    weighting: Literal["variance", "constant"] = "variance"
-    needs_grad: bool = True
+    needs_grad: bool = False
     couples_batch: bool = False
     least_batch: int = 1
-    retains_graph: bool = False
 
-    @abstractmethod
-    def active(self, index: int, num_steps: int) -> bool:
+    def __init__(self, window: Window | None = None, weighting: Weighting = "variance") -> None:
+        super().__init__()
+        self.window = Window() if window is None else window
+        self.weighting: Weighting = weighting
+
+    @property
+    def title(self) -> str:
+        """Name of the guided samples in reports."""
+        return type(self).__name__
+
+    def acts(self, index: int, num_steps: int) -> bool:
         """Whether the step at respaced `index` of `num_steps` is guided."""
+        return self.window.contains(index, num_steps)
 
-    def needs_grad_at(self, index: int, num_steps: int) -> bool:
+    def differentiates(self, index: int, num_steps: int) -> bool:
         """Whether the step at respaced `index` is guided by what differentiates through its forward."""
-        return self.needs_grad and self.active(index, num_steps)
+        return self.needs_grad and self.acts(index, num_steps)
+
+    def check(self, denoiser: Denoiser) -> None:
+        """Raise unless the guidance goes with the model; called once before a run, and once a chain."""
+
+    def ahead(self, noise: Noise, index: int) -> None:
+        """Ask for the noise of the step at `index` in advance, so that it is made while the network works."""
 
     @abstractmethod
-    def forward(
-        self, denoiser: Denoiser, x_t: Tensor, denoised: Denoised, index: int, noise: Noise, condition: Condition
-    ) -> Tensor:
-        """The scaled direction, (B, C, H, W) float32, detached.
+    def forward(self, step: Step) -> Tensor:
+        """The scaled direction g, (B, C, H, W) float32, detached.
 
-        Where `needs_grad_at` says so, x_t requires grad and `denoised` hangs on its graph.
+        Where `differentiates` says so, `step.x_t` requires grad and `step.denoised` hangs on its graph.
         """
+
+
+def differentiable(x: Tensor) -> Tensor:
+    """The same numbers as a leaf of a new graph.
+
+    Raises:
+        SGMError: If gradients are forbidden.
+    """
+    if torch.is_inference_mode_enabled():
+        raise SGMError(
+            "Guidance needs gradients, which inference mode forbids, got trainer.inference_mode: true; set "
+            "`trainer.inference_mode: false`."
+        )
+    return x.detach().requires_grad_()
+
+
+def largest_is_one(gradient: Tensor) -> Tensor:
+    """(B, C, H, W) `gradient` divided by its largest absolute value, per sample; a zero gradient stays zero."""
+    largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
+    return torch.where(largest == 0, torch.zeros_like(gradient), gradient / largest)
+
+
+def labels_of(step: Step, label: int | Literal["condition"]) -> Tensor:
+    """(B,) int64 classes: one for every sample, or each sample's own.
+
+    Raises:
+        SGMError: If the samples have no classes of their own.
+    """
+    if label != "condition":
+        return torch.full((len(step.x_t),), int(label), device=step.x_t.device)
+    labels = step.condition.labels
+    if labels is None:
+        raise SGMError("`label: condition` needs a class-conditional model, got samples without classes; set a number.")
+    return labels

@@ -10,12 +10,11 @@ from torch.nn import functional
 
 from sgm_lightning.classifiers import Classifier, NoisyClassifier
 from sgm_lightning.classifiers.base import check_fits, loaded
-from sgm_lightning.diffusion import Condition, Denoised, Denoiser
-from sgm_lightning.diffusion.noise import Noise
+from sgm_lightning.diffusion import Denoiser, Step
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.weights import load_tensors
-from sgm_lightning.guidance.base import Guidance
-from sgm_lightning.guidance.classifier_guidance import differentiable
+from sgm_lightning.guidance.base import Guidance, Weighting, differentiable, labels_of, largest_is_one
+from sgm_lightning.guidance.window import Window
 
 _REMEDY = "make them with `sgm-lightning features --class_means true` and this classifier"
 _REAL = 1  # the discriminator's class of real images, see `sources.RealAndDrawn`
@@ -42,14 +41,13 @@ class LowDensityGuidance(Guidance):
         tau: τ, the inverse temperature of the cosines.
         label: The class y for every sample, or `condition`: each sample's own.
         normalize: Divide each gradient by its largest absolute value, per sample; a zero gradient stays zero.
-        weighting: See `Guidance`.
+        weighting: How the direction enters the step; see `Guidance`.
+        window: Part of the chain in which the guidance acts; default all steps.
 
     Raises:
         SGMError: If the means do not fit the classifier or miss a class of the model, or the discriminator is missing or
             has not two classes.
     """
-
-    needs_grad = False
 
     def __init__(
         self,
@@ -61,9 +59,10 @@ class LowDensityGuidance(Guidance):
         tau: float = 1.0,
         label: int | Literal["condition"] = "condition",
         normalize: bool = True,
-        weighting: Literal["variance", "constant"] = "variance",
+        weighting: Weighting = "variance",
+        window: Window | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(window, weighting)
         if beta and discriminator is None:
             raise SGMError(f"beta weighs a discriminator, got {beta} without one; set `discriminator`, or `beta: 0`.")
         if tau <= 0:
@@ -91,39 +90,32 @@ class LowDensityGuidance(Guidance):
         self.means: Tensor
         self.register_buffer("means", functional.normalize(found.float(), dim=1))
         self.alpha, self.beta, self.tau, self.label = alpha, beta, tau, label
-        self.normalize, self.weighting = normalize, weighting
-        self._checked = False
+        self.normalize = normalize
 
-    def active(self, index: int, num_steps: int) -> bool:
-        return bool(self.alpha or self.beta)
+    def acts(self, index: int, num_steps: int) -> bool:
+        return bool(self.alpha or self.beta) and super().acts(index, num_steps)
 
-    def forward(
-        self, denoiser: Denoiser, x_t: Tensor, denoised: Denoised, index: int, noise: Noise, condition: Condition
-    ) -> Tensor:
-        if not self._checked:
-            for classifier in (self.classifier, self.discriminator):
-                if classifier is not None:
-                    check_fits(classifier, denoiser.process, denoiser.image_shape)
-            if self.label == "condition" and (denoiser.num_classes or 0) > len(self.means):
-                raise SGMError(
-                    f"Every class of the model must have a mean, got {len(self.means)} for {denoiser.num_classes} classes; "
-                    f"{_REMEDY} from images of all classes."
-                )
-            self._checked = True
-        labels = condition.labels
-        if self.label != "condition":
-            labels = torch.full((len(x_t),), int(self.label), device=x_t.device)
-        if labels is None:
-            raise SGMError("`label: condition` needs a class-conditional model, got samples without classes; set a number.")
-        step = denoiser.process.train_steps[index].expand(len(x_t))
-        total = torch.zeros_like(x_t.detach())
+    def check(self, denoiser: Denoiser) -> None:
+        for classifier in (self.classifier, self.discriminator):
+            if classifier is not None:
+                check_fits(classifier, denoiser.process, denoiser.image_shape)
+        if self.label == "condition" and (denoiser.num_classes or 0) > len(self.means):
+            raise SGMError(
+                f"Every class of the model must have a mean, got {len(self.means)} for {denoiser.num_classes} classes; "
+                f"{_REMEDY} from images of all classes."
+            )
+
+    def forward(self, step: Step) -> Tensor:
+        labels = labels_of(step, self.label)
+        time = step.process.time(step.index).expand(len(step.x_t))
+        total = torch.zeros_like(step.x_t.detach())
         with torch.enable_grad():
             if self.alpha:
-                x = differentiable(x_t)
-                total = total + self.alpha * self._gradient(self.hardness(x, step, labels), x)
+                x = differentiable(step.x_t)
+                total = total + self.alpha * self._gradient(self.hardness(x, time, labels), x)
             if self.beta and self.discriminator is not None:
-                x = differentiable(x_t)
-                total = total + self.beta * self._gradient(self.discriminator(x, step).log_softmax(1)[:, _REAL], x)
+                x = differentiable(step.x_t)
+                total = total + self.beta * self._gradient(self.discriminator(x, time).log_softmax(1)[:, _REAL], x)
         return total
 
     def hardness(self, x_t: Tensor, train_step: Tensor, labels: Tensor) -> Tensor:
@@ -136,10 +128,7 @@ class LowDensityGuidance(Guidance):
 
     def _gradient(self, values: Tensor, x: Tensor) -> Tensor:
         (gradient,) = torch.autograd.grad(values.sum(), x)
-        if not self.normalize:
-            return gradient
-        largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
-        return torch.where(largest == 0, torch.zeros_like(gradient), gradient / largest)
+        return largest_is_one(gradient) if self.normalize else gradient
 
 
 def _named(means: str | Tensor) -> str:

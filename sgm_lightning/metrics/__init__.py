@@ -11,7 +11,7 @@ from sgm_lightning.metrics.density import (
 from sgm_lightning.metrics.distribution import FrechetDistance, KernelDistance
 from sgm_lightning.metrics.frechet import frechet_distance, kernel_distance, moments
 from sgm_lightning.metrics.indexed import IndexedMetric, PerSample
-from sgm_lightning.metrics.model_scores import MinorityScore, NegativeELBO
+from sgm_lightning.metrics.model_scores import MinorityScoreMetric, NegativeELBO
 from sgm_lightning.metrics.real import RealFeatures
 from sgm_lightning.metrics.realism import PrecisionRecall
 from sgm_lightning.metrics.tail import AvgKNN, LocalOutlierFactor, Memorised, RarityScore
@@ -23,7 +23,7 @@ __all__ = [
     "KernelDistance",
     "LocalOutlierFactor",
     "Memorised",
-    "MinorityScore",
+    "MinorityScoreMetric",
     "NegativeELBO",
     "PerSample",
     "PrecisionRecall",

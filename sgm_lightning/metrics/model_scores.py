@@ -2,51 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.metrics.indexed import PerSampleMetric
 from sgm_lightning.scores.elbo import negative_elbo
-from sgm_lightning.scores.minority import minority_score
+from sgm_lightning.scores.minority import MinorityScore
 
 
-class MinorityScore(PerSampleMetric):
-    """E d(x_0, x0_hat(x_s)) of finished images, averaged over draws and over steps s (Um & Ye, ECCV 2024); higher = rarer.
+class MinorityScoreMetric(PerSampleMetric):
+    """The minority score of finished images (Um & Ye, ECCV 2024); higher = rarer.
 
     Args:
-        denoiser: The model.
-        distance: d, maps two (B, C, H, W) batches in [−1, 1] to (B,).
-        perturb_indices: Respaced index s, or several.
-        num_draws: Draws a step.
-        seed: Of the draws; those of sample i depend on (seed, i) alone.
-        **kwargs: As in `torchmetrics.Metric`.
+        score: Definition of the score; of several, at several noise levels say, the mean is taken.
+        denoiser: Model that scores.
+        seed: Seed of the draws; those of sample i depend on (seed, i) alone.
+        **kwargs: Options of `torchmetrics.Metric`.
     """
 
     higher_is_better = True
 
     def __init__(
-        self,
-        denoiser: Denoiser,
-        distance: Callable[[Tensor, Tensor], Tensor],
-        perturb_indices: int | Sequence[int],
-        num_draws: int = 8,
-        seed: int = 0,
-        **kwargs: Any,
+        self, score: MinorityScore | Sequence[MinorityScore], denoiser: Denoiser, seed: int = 0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.denoiser, self.distance, self.num_draws, self.seed = denoiser, distance, num_draws, seed
-        self.perturb_indices = [perturb_indices] if isinstance(perturb_indices, int) else list(perturb_indices)
+        self.scores = nn.ModuleList([score] if isinstance(score, MinorityScore) else score)
+        self.denoiser, self.seed = denoiser, seed
 
     def update(self, images: Tensor, index: Tensor, condition: Condition | None = None) -> None:
         """Score (B, C, H, W) uint8 images of the samples `index`."""
-        scores = [
-            minority_score(images, self.denoiser, self.distance, s, self.seed, index.tolist(), self.num_draws, condition)
-            for s in self.perturb_indices
-        ]
+        indices = index.tolist()
+        scores = [score.of_images(images, self.denoiser, self.seed, indices, condition) for score in self.scores]  # type: ignore[operator]
         super().update(torch.stack(scores).mean(0), index)
 
     def values(self, rows: Tensor) -> Tensor:
@@ -57,11 +47,11 @@ class NegativeELBO(PerSampleMetric):
     """NELBO of finished images in bits per dimension, on the denoiser's chain; higher = rarer.
 
     Args:
-        denoiser: The model on its chain of K indices; a chain has its own bound.
-        num_strata: None for the full sum; else see `negative_elbo`.
-        seed: Of the draws.
-        clip: Clip x0_hat, as in sampling.
-        **kwargs: As in `torchmetrics.Metric`.
+        denoiser: Model on its chain of K indices; a chain has its own bound.
+        num_strata: Number of strata of the chain, or None for the full sum; see `negative_elbo`.
+        seed: Seed of the draws.
+        clip: Whether x0_hat is clipped, as in sampling.
+        **kwargs: Options of `torchmetrics.Metric`.
     """
 
     higher_is_better = True

@@ -1,4 +1,4 @@
-"""What a sample costs before it is drawn: calls of the network and floating-point operations."""
+"""Cost of a sample before it is drawn: calls of the network and floating-point operations."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from sgm_lightning.backbones import Backbone
-from sgm_lightning.diffusion import Condition, Denoiser, DiffusionProcess
-from sgm_lightning.diffusion.noise import SampleNoise
+from sgm_lightning.diffusion import Condition, Denoiser, SampleNoise
 from sgm_lightning.guidance import Guidance
+from sgm_lightning.predict.stand_in import StandIn, walker
 from sgm_lightning.samplers import SamplingMethod
 
 
 @dataclass
 class Cost:
-    """Of one sample.
+    """Cost of one sample.
 
     Attributes:
         forwards: Images that the network denoises.
-        backwards: Images through which it is differentiated.
+        backwards: Images through which the network is differentiated.
         forward_flops: Floating-point operations of a forward, a multiplication and an addition counted as two.
-        backward_flops: Of a backward to the image alone; the weights are frozen.
-        other_flops: Of everything else, such as a distance's own network.
+        backward_flops: Operations of one backward pass to the input image (weights are frozen and get no gradient).
+        other_flops: Operations of everything else, such as a distance's own network.
     """
 
     forwards: int
@@ -38,28 +37,8 @@ class Cost:
 
     @property
     def flops(self) -> float:
-        """Of a sample."""
+        """Floating-point operations of a sample."""
         return self.forwards * self.forward_flops + self.backwards * self.backward_flops + self.other_flops
-
-
-class _StandIn(nn.Module):
-    """Answers as the network does, at once, and counts."""
-
-    def __init__(self, out_channels: int, class_embedding: nn.Module | None) -> None:
-        super().__init__()
-        self.out_channels = out_channels
-        self.class_embedding = class_embedding
-        self.forwards = self.backwards = 0
-
-    def forward(self, x: Tensor, step: Tensor, class_labels: Tensor | None = None) -> Tensor:
-        self.forwards += len(x)
-        out = x[:, :1].expand(-1, self.out_channels, -1, -1) * 0.5
-        if out.requires_grad:
-            out.register_hook(self._count)
-        return out
-
-    def _count(self, gradient: Tensor) -> None:
-        self.backwards += len(gradient)
 
 
 class _Operations(TorchDispatchMode):
@@ -78,23 +57,21 @@ class _Operations(TorchDispatchMode):
 
 def sampling_cost(backbone: Backbone, spacing: str | int | None, sampler: SamplingMethod, guidance: Guidance | None) -> Cost:
     """Count one sample's calls by walking its chain with a stand-in, and a call's operations on tensors without data."""
-    config = backbone.network.config
     condition = _condition(backbone)
-    stand_in = _StandIn(config.out_channels, getattr(backbone.network, "class_embedding", None))
-    process = DiffusionProcess(backbone.betas, spacing)
-    rest = (backbone.prediction, backbone.variance, backbone.image_shape, backbone.num_classes, backbone.upsampler)
-    walker = Denoiser(stand_in, process, *rest, null_class=backbone.null_class)
+    denoiser = backbone.denoiser(spacing)
+    walk = walker(denoiser)
     with _Operations() as other:
-        sampler(walker, SampleNoise(0, [0], backbone.image_shape), guidance, condition)
+        sampler(walk, SampleNoise(0, [0], backbone.image_shape), guidance, condition)
+    stand_in = walk.network
+    assert isinstance(stand_in, StandIn)
 
-    network = copy.deepcopy(backbone.network).to("meta").eval().requires_grad_(False)
-    height, width = backbone.image_shape[1:]
-    x = torch.empty(1, config.in_channels, height, width, device="meta", requires_grad=True)
-    labels = None if condition.labels is None else condition.labels.to("meta")
+    network = copy.deepcopy(backbone.network).to("meta")
+    weightless = Denoiser(backbone, denoiser.process, network=network).to("meta")
+    x = torch.empty(1, *backbone.image_shape, device="meta", requires_grad=True)
     with _Operations() as forward:
-        out = network(x, torch.zeros(1, device="meta"), labels).sample
+        out, fraction = weightless.predict(x, 0, condition.to("meta"))
     with _Operations() as backward:
-        torch.autograd.grad(out.sum(), x)
+        torch.autograd.grad(out.sum() if fraction is None else out.sum() + fraction.sum(), x)
     return Cost(stand_in.forwards, stand_in.backwards, forward.total, backward.total, other.total)
 
 
@@ -103,5 +80,4 @@ def _condition(backbone: Backbone) -> Condition:
     labels = None if backbone.num_classes is None else torch.zeros(1, dtype=torch.long)
     side = backbone.low_res_size
     low_size = (height // 2, width // 2) if side is None else (side, side)
-    low_res = torch.zeros(1, channels, *low_size) if backbone.upsampler else None
-    return Condition(labels, low_res)
+    return Condition(labels, torch.zeros(1, channels, *low_size) if backbone.upsampler else None)

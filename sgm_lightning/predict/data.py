@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from sgm_lightning.diffusion import Condition, Model, from_uint8
 from sgm_lightning.diffusion.noise import random_labels
-from sgm_lightning.diffusion.pixels import from_uint8
 from sgm_lightning.errors import SGMError
 from sgm_lightning.images.archive import read_archive
 
@@ -26,15 +26,18 @@ class Chunk(NamedTuple):
         number: Which chunk.
         indices: Global sample indices; a chunk is always full, surplus samples are cut when a run is merged.
         seed: Seed of the run.
-        labels: (B,) int64 or None.
-        low_res: (B, C, h, w) float32 in [−1, 1] or None.
+        condition: Labels, low-resolution images and whatever else the samples are conditioned on.
     """
 
     number: int
     indices: list[int]
     seed: int
-    labels: Tensor | None = None
-    low_res: Tensor | None = None
+    condition: Condition = Condition()
+
+    @property
+    def labels(self) -> Tensor | None:
+        """(B,) int64 classes, or None."""
+        return self.condition.labels
 
 
 class _Chunks(IterableDataset[Chunk]):
@@ -44,15 +47,15 @@ class _Chunks(IterableDataset[Chunk]):
     not being drawn keeps the others waiting.
     """
 
-    def __init__(self, data: SampleIndices, numbers: Numbers, num_classes: int | None) -> None:
-        self.data, self.numbers, self.num_classes = data, numbers, num_classes
+    def __init__(self, data: SampleIndices, numbers: Numbers) -> None:
+        self.data, self.numbers = data, numbers
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def __iter__(self) -> Iterator[Chunk]:
         for number in self.numbers:
-            yield self.data.chunk(number, self.num_classes)
+            yield self.data.chunk(number)
 
 
 class Numbers(Protocol):
@@ -88,35 +91,46 @@ class SampleIndices(pl.LightningDataModule):
                 raise SGMError(f"{name} must be at least {least}, got {value}; set `data.{name}`.")
         self.num_samples, self.chunk_size, self.seed, self.labels = num_samples, chunk_size, seed, labels
         self.numbers: Callable[[], Numbers] = self._share
+        self._num_classes: int | None = None
 
     @property
     def num_chunks(self) -> int:
         """Chunks of the run."""
         return -(-self.num_samples // self.chunk_size)
 
-    def chunk(self, number: int, num_classes: int | None) -> Chunk:
-        """Chunk `number`, for a model of `num_classes` classes (None: unconditional)."""
+    def chunk(self, number: int) -> Chunk:
+        """Chunk `number`, for the model that `check` was told of."""
         indices = list(range(number * self.chunk_size, (number + 1) * self.chunk_size))
-        return Chunk(number, indices, self.seed, self._labels(indices, num_classes))
+        return Chunk(number, indices, self.seed, Condition(self._labels(indices, self._num_classes)))
 
     def fingerprint(self) -> str | None:
         """Digest of the input images that the samples depend on, if any."""
         return None
 
     def predict_dataloader(self) -> DataLoader[Chunk]:
-        trainer = self.trainer
-        assert trainer is not None
-        num_classes = trainer.lightning_module.denoiser.num_classes  # type: ignore[union-attr]
-        return DataLoader(_Chunks(self, self.numbers(), num_classes), batch_size=None, num_workers=0)
+        return DataLoader(_Chunks(self, self.numbers()), batch_size=None, num_workers=0)
 
     def _share(self) -> Numbers:
         """Every world_size-th chunk, where no run folder shares them out."""
         assert self.trainer is not None
         return range(self.trainer.global_rank, self.num_chunks, self.trainer.world_size)
 
-    def check(self, num_classes: int | None) -> None:
-        """Raise unless the labels fit a model of `num_classes` classes, and the chunks what guides in them."""
-        self._check_chunk_size()
+    def check(self, model: Model, least_batch: int = 1) -> None:
+        """Raise unless labels and chunks suit a model and its guidance; the chunks are made for this model from now on.
+
+        Args:
+            model: The model that draws.
+            least_batch: Smallest chunk size for which its guidance has an effect.
+        """
+        if self.chunk_size < least_batch:
+            raise SGMError(
+                f"The guidance sets a chunk's samples against one another and needs at least {least_batch}, got "
+                f"{self.chunk_size}; raise `data.chunk_size`."
+            )
+        self._check_labels(model.num_classes)
+        self._num_classes = model.num_classes
+
+    def _check_labels(self, num_classes: int | None) -> None:
         wanted = self.labels
         if num_classes is None and wanted not in ("auto", "none"):
             raise SGMError(f"The model is unconditional, got data.labels: {wanted}; set `data.labels: none`.")
@@ -128,19 +142,6 @@ class SampleIndices(pl.LightningDataModule):
         bad = [label for label in given if not 0 <= label < (num_classes or 0)]
         if bad:
             raise SGMError(f"data.labels must lie in [0, {num_classes}) for this model, got {bad[0]}.")
-
-    def _check_chunk_size(self) -> None:
-        guidance = getattr(self._module, "guidance", None)
-        if guidance is not None and self.chunk_size < guidance.least_batch:
-            raise SGMError(
-                f"The guidance sets a chunk's samples against one another and needs at least {guidance.least_batch}, got "
-                f"{self.chunk_size}; raise `data.chunk_size`."
-            )
-
-    @property
-    def _module(self) -> pl.LightningModule | None:
-        """What draws, where a trainer has been given."""
-        return None if self.trainer is None else self.trainer.lightning_module
 
     def _labels(self, indices: list[int], num_classes: int | None) -> Tensor | None:
         if num_classes is None:
@@ -177,34 +178,38 @@ class LowResolution(SampleIndices):
         labels = b"" if self.base_labels is None else self.base_labels.astype(np.int64).tobytes()
         return hashlib.sha256(self.images.tobytes() + labels).hexdigest()
 
-    def check(self, num_classes: int | None) -> None:
-        self._check_chunk_size()
-        self._check_size()
+    def check(self, model: Model, least_batch: int = 1) -> None:
+        super().check(model, least_batch)
+        self._check_size(model)
+
+    def _check_labels(self, num_classes: int | None) -> None:
         if num_classes is not None and self.base_labels is None:
             raise SGMError("The upsampler needs labels, but the low-resolution samples carry none; draw them with labels.")
         for label in () if num_classes is None else (int(self.base_labels.min()), int(self.base_labels.max())):
             if not 0 <= label < (num_classes or 0):
                 raise SGMError(f"Labels must lie in [0, {num_classes}) for this model, got {label} in the base samples.")
 
-    def _check_size(self) -> None:
+    def _check_size(self, model: Model) -> None:
         """The denoiser would enlarge images of any side, and the network fail at any other number of channels."""
-        denoiser = getattr(self._module, "denoiser", None)
-        if denoiser is None or not denoiser.upsampler:
+        if not model.upsampler:
             return
-        channels, height, width = denoiser.image_shape
-        size = (denoiser.low_res_size, denoiser.low_res_size)
-        found = self.images.shape[1:]
-        fits = found[:2] == size if denoiser.low_res_size else found[0] < height and found[1] < width
-        if not fits or found[2] != channels:
-            sides = f"of {size[0]} × {size[1]}" if denoiser.low_res_size else f"smaller than {height} × {width}"
+        channels, height, width = model.image_shape
+        size = (model.low_res_size, model.low_res_size)
+        shape = self.images.shape[1:]
+        fits = shape[:2] == size if model.low_res_size else shape[0] < height and shape[1] < width
+        if not fits or shape[2] != channels:
+            sides = f"of {size[0]} × {size[1]}" if model.low_res_size else f"smaller than {height} × {width}"
             raise SGMError(
-                f"This upsampler enlarges images {sides} with {channels} channel(s), got {found[0]} × {found[1]} with "
-                f"{found[2]} in `data.base`; take the base model's run, or another upsampler."
+                f"This upsampler enlarges images {sides} with {channels} channel(s), got {shape[0]} × {shape[1]} with "
+                f"{shape[2]} in `data.base`; take the base model's run, or another upsampler."
             )
 
-    def chunk(self, number: int, num_classes: int | None) -> Chunk:
-        chunk = super().chunk(number, None)
+    def chunk(self, number: int) -> Chunk:
+        chunk = super().chunk(number)
         rows = [i % len(self.images) for i in chunk.indices]
         low_res = from_uint8(torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2)).contiguous()
-        labels = None if num_classes is None else torch.from_numpy(self.base_labels[rows]).long()
-        return chunk._replace(labels=labels, low_res=low_res)
+        labels = None if self._num_classes is None else torch.from_numpy(self.base_labels[rows]).long()
+        return chunk._replace(condition=Condition(labels, low_res))
+
+    def _labels(self, indices: list[int], num_classes: int | None) -> Tensor | None:
+        return None  # they come from the base samples

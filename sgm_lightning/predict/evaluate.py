@@ -11,7 +11,6 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from sgm_lightning.diffusion import Condition
 from sgm_lightning.errors import SGMError
 from sgm_lightning.evaluation import Evaluation, Measure, Report, Space, load_spaces
 from sgm_lightning.evaluation.figures import Read
@@ -121,7 +120,7 @@ class Evaluate(pl.Callback):
         assert self._sidecars is not None
         flat = self._sidecars.read(number)
         if flat is None:
-            again = trainer.datamodule.chunk(number, pl_module.denoiser.num_classes)  # type: ignore[attr-defined]
+            again = trainer.datamodule.chunk(number)  # type: ignore[attr-defined]
             images = {
                 kind: torch.from_numpy(chunk[name]).permute(0, 3, 1, 2) for kind, name in _IMAGES.items() if name in chunk
             }
@@ -136,8 +135,7 @@ class Evaluate(pl.Callback):
         """Measure the images of a chunk, and keep the rows."""
         assert self._sidecars is not None
         device = pl_module.device
-        labels = None if chunk.labels is None else chunk.labels.to(device)
-        condition = Condition(labels, None if chunk.low_res is None else chunk.low_res.to(device))
+        condition = chunk.condition.to(device)
         flat = {
             f"{kind}/{name}": row.cpu().numpy()
             for kind, batch in images.items()
@@ -152,7 +150,7 @@ class Evaluate(pl.Callback):
         return {
             "chain": f"{process.num_steps} steps",
             "nelbo_steps": "all" if strata is None else f"2 of each of {strata} strata",
-            "score_draws": pl_module.score_draws,
+            "minority_score": pl_module.score.describe(),
         }
 
 

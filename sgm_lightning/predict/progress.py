@@ -36,14 +36,13 @@ class SamplingProgress(ProgressBar):
             mininterval=0.1 if sys.stderr.isatty() else 30,  # a log file is not a screen
             bar_format="{l_bar}{bar}| {n:.0f}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]",
         )
-        pl_module.on_step = self._step
+        pl_module.listen(self._step)
 
     def on_predict_batch_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         if not self._bar.disable:
             self._bar.n = max(self._bar.n, min(self._finished(trainer), self._bar.total))
 
     def on_predict_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        pl_module.on_step = None
         self._bar.n = self._bar.total
         self._bar.close()
 
@@ -51,8 +50,8 @@ class SamplingProgress(ProgressBar):
         if self._bar is not None:
             self._bar.close()
 
-    def _step(self, images: int, steps: int) -> None:
-        self._bar.update(min(images / steps, max(self._bar.total - self._bar.n, 0)))
+    def _step(self, images: float) -> None:
+        self._bar.update(min(images, max(self._bar.total - self._bar.n, 0)))
 
     @staticmethod
     def _finished(trainer: pl.Trainer) -> int:

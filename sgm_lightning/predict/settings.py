@@ -22,7 +22,7 @@ def sample_settings(config: Any) -> dict[str, Any]:
     """
     plain = _plain(config)
     model = {key: value for key, value in plain["model"].items() if key not in ("threads", "backbone")}
-    for part in ("sampler", "guidance", "score_distance"):
+    for part in ("sampler", "guidance", "score"):
         model[part] = _by_bytes(_without_classifier_paths(model.get(part)))
     return {
         **model,

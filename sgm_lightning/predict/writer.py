@@ -17,10 +17,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from sgm_lightning.classifiers import NoisyClassifier
 from sgm_lightning.evaluation.grid import save_grid
 from sgm_lightning.files.atomic import write_atomically
-from sgm_lightning.guidance import SelfGuidance
 from sgm_lightning.predict.data import Chunk, SampleIndices
 from sgm_lightning.run import DRAW_VERSION, ChunkQueue, RunDir, weights_sha256
-from sgm_lightning.samplers import DDPM
 from sgm_lightning.signals import stop_signals
 from sgm_lightning.version import __version__
 
@@ -42,12 +40,16 @@ class RunWriter(BasePredictionWriter):
         self.run = RunDir(run_dir)
         self.grid_images = grid_images
         self.verify = verify
-        self.config: dict[str, Any] = {}
-        self.config_text = ""
+        self._settings: dict[str, Any] = {}
+        self._config = ""
         self._queue: ChunkQueue | None = None
         self._hook: Any = None
         self._started = 0.0
         self._drawn = 0
+
+    def describe(self, settings: dict[str, Any], config: str) -> None:
+        """Say what is drawn: the settings that determine a sample, for the manifest, and the whole configuration."""
+        self._settings, self._config = settings, config
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -70,7 +72,7 @@ class RunWriter(BasePredictionWriter):
             "device": trainer.strategy.root_device.type,
             "threads": module.threads,
             "inputs": data.fingerprint(),
-            "settings": self.config,
+            "settings": self._settings,
             "num_samples": data.num_samples,
             "version": __version__,
             "torch": torch.__version__,
@@ -91,8 +93,8 @@ class RunWriter(BasePredictionWriter):
         return self._queue
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero and self.config_text:
-            write_atomically(self.run.path / "config.yaml", lambda file: file.write(self.config_text.encode()))
+        if trainer.is_global_zero and self._config:
+            write_atomically(self.run.path / "config.yaml", lambda file: file.write(self._config.encode()))
         if trainer.logger is None:
             trainer.logger = TensorBoardLogger(self.run.path, name="", version="tensorboard")
         self._started, self._drawn = time.monotonic(), 0
@@ -143,6 +145,7 @@ class RunWriter(BasePredictionWriter):
         picture = save_grid(self.run.path / "grid.png", rows)
         if isinstance(trainer.logger, TensorBoardLogger):
             self._log(trainer, lambda logger: logger.experiment.add_image("grid", picture, 0, dataformats="HWC"))
+        lines.append(f"  The minority score is {pl_module.score.describe()}.")
         seconds = time.monotonic() - self._started
         print("\n".join([f"Sampling took {seconds:.0f} s.", *lines, f"Run folder: {self.run.path.resolve()}"]))
 
@@ -166,14 +169,12 @@ class RunWriter(BasePredictionWriter):
 
 
 def set_names(module: pl.LightningModule) -> tuple[str, str]:
-    """What the unguided and the run's own samples are called."""
+    """Titles of the unguided and of the run's own samples."""
     sampler, guidance = module.sampler, module.guidance
-    plain = "ancestral" if isinstance(sampler.plain, DDPM) else type(sampler.plain).__name__
-    own = plain if sampler.plain is sampler else type(sampler).__name__
+    plain, own = sampler.plain.title, sampler.title
     if guidance is None:
         return plain, own
-    guided = "self-guided" if isinstance(guidance, SelfGuidance) else type(guidance).__name__
-    return plain, guided if sampler.plain is sampler else f"{own}, {guided}"
+    return plain, guidance.title if sampler.plain is sampler else f"{own}, {guidance.title}"
 
 
 def _classifiers(module: pl.LightningModule) -> list[str] | None:

@@ -1,6 +1,6 @@
-"""Samplers: the chain once, a step per file; and methods that change a chain, or choose between several."""
+"""Samplers: the chain once, an update per file; and methods that change a chain, or choose between several."""
 
-from sgm_lightning.samplers.base import Chain, Sampler, SamplingMethod
+from sgm_lightning.samplers.base import Sampler, SamplingMethod, State
 from sgm_lightning.samplers.best_of import BestOf
 from sgm_lightning.samplers.boost_and_skip import BoostAndSkip
 from sgm_lightning.samplers.cads import CADS
@@ -17,11 +17,11 @@ __all__ = [
     "DDPM",
     "BestOf",
     "BoostAndSkip",
-    "Chain",
     "ClassifierFreeGuidance",
     "DPMSolverPlusPlus",
     "Sampler",
     "SamplingMethod",
+    "State",
     "TemporalScoreRescaling",
     "Wrapper",
 ]

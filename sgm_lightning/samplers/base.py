@@ -1,29 +1,34 @@
-"""The reverse chain, written once; a sampler is its step."""
+"""The reverse chain, written once; a sampler is its update."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from sgm_lightning.diffusion import Condition, Denoised, Denoiser
-from sgm_lightning.diffusion.noise import Noise
+from sgm_lightning.diffusion import Condition, Denoised, Denoiser, Noise, OnStep, Process, Step
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance
-
-OnStep = Callable[[int, Denoised, Tensor], None]
+from sgm_lightning.guidance.base import differentiable
 
 
 class SamplingMethod(nn.Module, ABC):
-    """From noise to one image for every sample. A module, so that what it scores with follows the model to its device."""
+    """Draws one image per sample from noise.
+
+    It is an `nn.Module` so that a network it scores with moves to the model's device.
+    """
+
+    @property
+    def title(self) -> str:
+        """Name of the samples in reports."""
+        return type(self).__name__
 
     @property
     def plain(self) -> SamplingMethod:
-        """What draws the baseline: the method without its own preference for the tail."""
+        """The method without its own preference for the tail, which draws the baseline."""
         return self
 
     @abstractmethod
@@ -43,9 +48,9 @@ class SamplingMethod(nn.Module, ABC):
 
         Args:
             denoiser: The model on its chain.
-            noise: Source of all randomness; its shape is the samples' shape.
-            guidance: Optional guidance.
-            condition: Labels and low-resolution images.
+            noise: Random numbers of the samples, of the model's shape.
+            guidance: Guidance of the steps, or None.
+            condition: What the samples are conditioned on.
             on_step: Called after every step with the index, the step's `Denoised` and x_{t−1}.
 
         Returns:
@@ -58,25 +63,86 @@ class SamplingMethod(nn.Module, ABC):
 
 @dataclass
 class State:
-    """Where a batch is in its chain.
+    """The place of a batch in its chain.
 
     Attributes:
+        denoiser: The model, as the methods around the sampler have changed it.
         x: (B, C, H, W) float32 x_t.
-        noise: Its source of randomness.
-        condition: Its labels and low-resolution images.
+        noise: Random numbers of the samples.
+        condition: What the samples are conditioned on.
         bad_index: (B,) int64: the first step that left a row not finite, −1 if none.
-        memory: What a multistep sampler keeps of the steps before.
+        level: Index of the level that x has, −1 at the end; None before the first step.
+        past: (index, x0_hat) of the steps before, as many as the sampler's order asks for.
+        visits: How often each index has been stepped from.
     """
 
+    denoiser: Denoiser
     x: Tensor
     noise: Noise
     condition: Condition
     bad_index: Tensor
-    memory: Any = None
+    level: int | None = None
+    past: list[tuple[int, Tensor]] = field(default_factory=list)
+    visits: Counter[int] = field(default_factory=Counter)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep some rows of the batch, which alone go on. One read of the device."""
+        chosen = rows.tolist()
+        self.x, self.bad_index = self.x[rows], self.bad_index[rows]
+        self.noise, self.condition = self.noise.select(chosen), self.condition.select(rows)
+        self.past = [(index, x0_hat[rows]) for index, x0_hat in self.past]
 
 
-class Chain(SamplingMethod):
-    """One state that moves from x_T to x_0, a step at a time."""
+class Sampler(SamplingMethod):
+    """One state that moves from x_T to x_0, a step at a time, with or without guidance.
+
+    A subclass writes `update`; what a method changes around it is in `indices`, `start` and `condition`.
+
+    Args:
+        clip: Whether the predicted x_0 is clipped to [−1, 1] at every step, after methods around the sampler have changed
+            the prediction and before guidance shifts it; default: where the model diffuses pixels.
+
+    Attributes:
+        order: Number of predictions that a step combines, its own included.
+    """
+
+    order: int = 1
+
+    def __init__(self, clip: bool | None = None) -> None:
+        super().__init__()
+        self.clip = clip
+
+    @abstractmethod
+    def update(self, step: Step, shift: Tensor | None) -> Tensor:
+        """x_{t−1} of a step; `shift` is a guidance's direction in units of the step's variance, None where there is none."""
+
+    def indices(self, num_steps: int) -> list[int]:
+        """Respaced indices in the order of sampling. They may go up again: the state is then noised to that level."""
+        return list(range(num_steps))[::-1]
+
+    def adds_noise(self, process: Process, index: int) -> bool:
+        """Whether the update from respaced `index` uses the step's noise."""
+        return index > 0
+
+    def answers_shift(self, index: int) -> bool:
+        """Whether a shift at respaced `index` changes x_{t−1}; where it does not, none is asked for."""
+        return True
+
+    def condition(self, state: State, index: int) -> Condition:
+        """The condition of the step at respaced `index`."""
+        return state.condition
+
+    def start(
+        self, denoiser: Denoiser, noise: Noise, condition: Condition | None = None, guidance: Guidance | None = None
+    ) -> State:
+        """x_T; every check comes before a step is taken."""
+        condition = condition or Condition()
+        denoiser.model.check_condition(condition)
+        if guidance is not None:
+            guidance.check(denoiser)
+        x = noise.start()
+        bad_index = torch.full((x.shape[0],), -1, device=x.device)
+        return State(denoiser, x, noise, condition, bad_index)
 
     def forward(
         self,
@@ -86,129 +152,66 @@ class Chain(SamplingMethod):
         condition: Condition | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        state = self.begin(denoiser, noise, guidance, condition)
+        state = self.start(denoiser, noise, condition, guidance)
         for index in self.indices(denoiser.process.num_steps):
-            denoised = self.move(denoiser, state, index, guidance)
+            denoised = self.step(state, index, guidance)
             if on_step is not None:
                 on_step(index, denoised, state.x)
-        return self.finish(denoiser, state)
+        return finite(state)
 
-    @abstractmethod
-    def begin(
-        self, denoiser: Denoiser, noise: Noise, guidance: Guidance | None = None, condition: Condition | None = None
-    ) -> State:
-        """x_T; every check comes before a step is taken."""
-
-    @abstractmethod
-    def move(self, denoiser: Denoiser, state: State, index: int, guidance: Guidance | None = None) -> Denoised:
-        """One step of the state, in place."""
-
-    @abstractmethod
-    def selected(self, memory: Any, rows: Sequence[int]) -> Any:
-        """The memory of some rows of the batch, which alone go on."""
-
-    def finish(self, denoiser: Denoiser, state: State) -> Tensor:
-        """x_0, all of it finite: the one read of the device in a chain."""
-        steps = state.bad_index.tolist()
-        bad = [i for i, step in enumerate(steps) if step >= 0]
-        if not bad:
-            return state.x
-        first = max(steps[i] for i in bad)
-        train_step = denoiser.process.step_list[first]
-        raise SGMError(
-            f"The state became NaN or infinite at respaced index {first} (train step {train_step}) for the samples "
-            f"{[int(state.noise.indices[i]) for i in bad]}; check the weights, the guidance's scale or the precision."
-        )
-
-
-class Sampler(Chain):
-    """From x_T to x_0, with or without guidance.
-
-    Args:
-        clip: Clip x0_hat to [−1, 1] in every step: the unguided one, as what wraps the sampler has changed it.
-
-    Attributes:
-        memory: What `step` keeps of the chain that is being moved; it belongs to the chain's `State`.
-    """
-
-    memory: Any = None
-
-    def __init__(self, clip: bool = True) -> None:
-        super().__init__()
-        self.clip = clip
-
-    @abstractmethod
-    def step(
-        self,
-        denoiser: Denoiser,
-        x_t: Tensor,
-        denoised: Denoised,
-        index: int,
-        noise: Noise,
-        guidance: Guidance | None,
-        direction: Tensor | None,
-    ) -> Tensor:
-        """x_{t−1} from x_t; `direction` is the guidance's, None where the step is not guided."""
-
-    def answers(self, guidance: Guidance, index: int) -> bool:
-        """Whether a direction at respaced `index` changes x_{t−1}; where it does not, none is asked for."""
-        return True
-
-    def selected(self, memory: Any, rows: Sequence[int]) -> Any:
-        return memory
-
-    def indices(self, num_steps: int) -> list[int]:
-        return list(range(num_steps))[::-1]
-
-    def begin(
-        self, denoiser: Denoiser, noise: Noise, guidance: Guidance | None = None, condition: Condition | None = None
-    ) -> State:
-        condition = condition or Condition()
-        denoiser.check_condition(condition)
-        if guidance is not None and guidance.needs_grad and torch.is_inference_mode_enabled():
-            raise SGMError(
-                "Guidance needs gradients, which torch.inference_mode forbids; set `trainer.inference_mode: false`."
-            )
-        x = noise.start()
-        return State(x, noise, condition, torch.full((x.shape[0],), -1, device=x.device))
-
-    def move(self, denoiser: Denoiser, state: State, index: int, guidance: Guidance | None = None) -> Denoised:
-        self.memory = state.memory
-        state.x, denoised = self.advance(denoiser, state.x, index, state.noise, guidance, state.condition)
-        state.memory, self.memory = self.memory, None
-        finite = torch.isfinite(state.x).flatten(1).all(1)
-        state.bad_index = torch.where((state.bad_index < 0) & ~finite, index, state.bad_index)
-        return denoised
-
-    def advance(
-        self,
-        denoiser: Denoiser,
-        x_t: Tensor,
-        index: int,
-        noise: Noise,
-        guidance: Guidance | None = None,
-        condition: Condition | None = None,
-    ) -> tuple[Tensor, Denoised]:
-        """One step from x_t at `index`: x_{t−1} and the step's `Denoised`.
-
-        At a guided step one forward serves both the step and the guidance.
-        """
-        condition = condition or Condition()
-        num_steps = denoiser.process.num_steps
-        guided = guidance is not None and guidance.active(index, num_steps) and self.answers(guidance, index)
-        with_grad = guided and guidance is not None and guidance.needs_grad_at(index, num_steps)
-        direction = None
-        with torch.set_grad_enabled(with_grad):
-            x_t = x_t.detach().requires_grad_(with_grad)
-            denoised = denoiser(x_t, index, condition)
+    def step(self, state: State, index: int, guidance: Guidance | None = None) -> Denoised:
+        """Move the state by one step, in place. At a guided step one forward serves both the step and the guidance."""
+        denoiser, num_steps = state.denoiser, state.denoiser.process.num_steps
+        self._climb(state, index)
+        visit = state.visits[index]
+        guided = guidance is not None and guidance.acts(index, num_steps)
+        if guided and guidance is not None and guidance.weighting == "variance":
+            guided = self.answers_shift(index)
+        # The noise is made while the network works.
+        if self.adds_noise(denoiser.process, index):
+            state.noise.ahead_step(index, visit)
         if guided and guidance is not None:
-            direction = guidance(denoiser, x_t, denoised, index, noise, condition)
+            guidance.ahead(state.noise, index)
+        differentiates = guided and guidance is not None and guidance.differentiates(index, num_steps)
+        condition = self.condition(state, index)
+        with torch.set_grad_enabled(differentiates):
+            x_t = differentiable(state.x) if differentiates else state.x.detach()
+            denoised = denoiser(x_t, index, condition)
+        step = Step(denoiser, index, x_t, denoised, state.noise, condition, tuple(state.past), visit)
+        direction = guidance(step) if guided and guidance is not None else None
         with torch.no_grad():
-            x_t = x_t.detach()
-            x0_hat = denoised.x0_hat.detach()
-            denoised = Denoised(
-                x0_hat.clamp(-1, 1) if self.clip else x0_hat,
-                denoised.variance.detach(),
-                denoised.log_variance.detach(),
-            )
-            return self.step(denoiser, x_t, denoised, index, noise, guidance, direction), denoised
+            clip = denoiser.model.codec.bounded if self.clip is None else self.clip
+            step = replace(step, x_t=x_t.detach(), denoised=denoised.detached(clip))
+            shifts = direction is not None and guidance is not None and guidance.weighting == "variance"
+            state.x = self.update(step, direction if shifts else None)
+            if direction is not None and not shifts:
+                state.x = state.x + direction
+            bad = ~torch.isfinite(state.x).flatten(1).all(1) & (state.bad_index < 0)
+            state.bad_index = torch.where(bad, index, state.bad_index)
+        state.past = [*state.past, (index, step.denoised.x0_hat)][-(self.order - 1) :] if self.order > 1 else []
+        state.level, state.visits[index] = index - 1, visit + 1
+        return step.denoised
+
+    def _climb(self, state: State, index: int) -> None:
+        """Noise the state up to `index` where the chain goes back to it."""
+        if state.level is not None and index > state.level:
+            noise = state.noise.jump(index, state.visits[index])
+            state.x = state.denoiser.process.renoise(state.x, state.level, index, noise)
+            state.past = []
+
+
+def finite(state: State) -> Tensor:
+    """x_0, all of it finite: the one read of the device in a chain.
+
+    Raises:
+        SGMError: If a row became NaN or infinite.
+    """
+    steps = state.bad_index.tolist()
+    bad = [row for row, step in enumerate(steps) if step >= 0]
+    if not bad:
+        return state.x
+    first, samples = max(steps[row] for row in bad), [int(state.noise.indices[row]) for row in bad]
+    raise SGMError(
+        f"The state became NaN or infinite at respaced index {first} ({state.denoiser.process.describe(first)}) for the "
+        f"samples {samples}; check the weights, the guidance's scale or the precision."
+    )

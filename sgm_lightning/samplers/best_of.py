@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from sgm_lightning.diffusion import Condition, Denoised, Denoiser
-from sgm_lightning.diffusion.noise import Noise, SampleNoise
-from sgm_lightning.diffusion.pixels import from_uint8, to_uint8
+from sgm_lightning.diffusion import Condition, Denoised, Denoiser, Noise, OnStep, Purpose, from_images, to_images
 from sgm_lightning.errors import SGMError
-from sgm_lightning.guidance import Guidance, SelfGuidance
-from sgm_lightning.samplers.base import Chain, OnStep, SamplingMethod, State
+from sgm_lightning.guidance import Guidance
+from sgm_lightning.samplers.base import Sampler, SamplingMethod, State, finite
 from sgm_lightning.samplers.ddpm import DDPM
+from sgm_lightning.scores import MinorityScore
 
 
 class BestOf(SamplingMethod):
@@ -32,11 +30,11 @@ class BestOf(SamplingMethod):
     first stage: choose `data.chunk_size` accordingly.
 
     Args:
-        num_candidates: K ≥ 2.
-        stages: (u, m) pairs; u in (0, 1) decreasing, m < K decreasing.
-        tilt: λ ≥ 0; default none: keep the highest scores.
-        sampler: Draws the candidates; default ancestral.
-        score: Its distance, perturb step and number of draws score; default L_2 at 0.8 with one draw.
+        num_candidates: Number K ≥ 2 of candidates for every sample.
+        stages: Pairs (u, m) of shares u in (0, 1), decreasing, and numbers m < K, decreasing.
+        tilt: Inverse temperature λ ≥ 0 of a choice by chance; default none: keep the highest scores.
+        sampler: Sampler that draws the candidates; default ancestral.
+        score: Score that the candidates are chosen by; default the minority score under L_2.
 
     Raises:
         SGMError: If an argument is out of its range.
@@ -47,8 +45,8 @@ class BestOf(SamplingMethod):
         num_candidates: int = 4,
         stages: list[tuple[float, int]] | None = None,
         tilt: float | None = None,
-        sampler: Chain | None = None,
-        score: SelfGuidance | None = None,
+        sampler: Sampler | None = None,
+        score: MinorityScore | None = None,
     ) -> None:
         super().__init__()
         if num_candidates < 2:
@@ -65,22 +63,22 @@ class BestOf(SamplingMethod):
                 )
         self.num_candidates = num_candidates
         self.tilt = tilt
-        self.sampler = sampler or DDPM()
-        self.score = score or SelfGuidance()
+        self.sampler = DDPM() if sampler is None else sampler
+        self.score = MinorityScore() if score is None else score
 
     @property
     def plain(self) -> SamplingMethod:
         return self.sampler.plain
 
     def indices(self, num_steps: int) -> list[int]:
-        found = self.sampler.indices(num_steps)
-        places = [found[0], *(int(u * num_steps) for u, _ in self.stages), 0]
+        indices = self.sampler.indices(num_steps)
+        places = [indices[0], *(int(u * num_steps) for u, _ in self.stages), 0]
         if any(later >= earlier for earlier, later in itertools.pairwise(places)):
             raise SGMError(
-                f"Every stage must have an index of its own between the chain's first ({found[0]} of {num_steps}) and its "
+                f"Every stage must have an index of its own between the chain's first ({indices[0]} of {num_steps}) and its "
                 f"last (0), got {places[1:-1]} from the shares {[u for u, _ in self.stages]}; move or leave out a stage."
             )
-        return found
+        return indices
 
     def forward(
         self,
@@ -90,8 +88,6 @@ class BestOf(SamplingMethod):
         condition: Condition | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        if not isinstance(noise, SampleNoise):
-            raise SGMError(f"BestOf needs independent noise for every candidate (SampleNoise), got {type(noise).__name__}.")
         count = self.num_candidates
         if guidance is not None and guidance.couples_batch:
             raise SGMError(
@@ -99,32 +95,27 @@ class BestOf(SamplingMethod):
                 f"({type(guidance).__name__}); use the one or the other."
             )
         rows = [row for row in range(len(noise.indices)) for _ in range(count)]
-        state = self.sampler.begin(denoiser, noise.candidates(count), guidance, (condition or Condition()).select(rows))
+        state = self.sampler.start(denoiser, noise.repeat(count), (condition or Condition()).select(rows), guidance)
         num_steps = denoiser.process.num_steps
         kept = {int(u * num_steps): m for u, m in self.stages}
         denoised: Denoised | None = None
         for index in self.indices(num_steps):
             if index in kept and denoised is not None:
                 count = self._choose(denoiser, state, denoised.x0_hat, count, kept[index], index)
-            denoised = self.sampler.move(denoiser, state, index, guidance)
+            denoised = self.sampler.step(state, index, guidance)
             if on_step is not None:
                 on_step(index, denoised, state.x)
         if count > 1:
-            self._choose(denoiser, state, from_uint8(to_uint8(state.x)), count, 1, 0)
-        return self.sampler.finish(denoiser, state)
+            codec = denoiser.model.codec
+            self._choose(denoiser, state, from_images(codec, to_images(codec, state.x)), count, 1, 0)
+        return finite(state)
 
     def _choose(self, denoiser: Denoiser, state: State, x0_hat: Tensor, count: int, keep: int, index: int) -> int:
         """Keep the best `keep` of every sample's `count` rows. One read of the device."""
-        noise = cast(SampleNoise, state.noise)
-        draws = [noise.score() for _ in range(self.score.num_draws)]
         with torch.no_grad():
-            values = self.score.score(denoiser, x0_hat, index, draws, state.condition)
+            values = self.score(denoiser, x0_hat, state.noise, state.condition, index, Purpose.CANDIDATE)
         if self.tilt is not None:
-            values = self.tilt * values + noise.gumbel(index)
+            values = self.tilt * values + state.noise.gumbel(index)
         best = values.view(-1, count).topk(keep, dim=1).indices.sort(dim=1).values
-        rows = (best + count * torch.arange(len(best), device=best.device)[:, None]).flatten()
-        chosen = rows.tolist()
-        state.x, state.bad_index = state.x[rows], state.bad_index[rows]
-        state.noise, state.condition = noise.select(chosen), state.condition.select(chosen)
-        state.memory = self.sampler.selected(state.memory, chosen)
+        state.select((best + count * torch.arange(len(best), device=best.device)[:, None]).flatten())
         return keep

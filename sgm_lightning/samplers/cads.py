@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import Tensor
 
-from sgm_lightning.diffusion import Condition, Denoised, Denoiser
-from sgm_lightning.diffusion.noise import Noise
+from sgm_lightning.diffusion import Condition, Denoiser, Noise
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance
-from sgm_lightning.samplers.base import Chain, State
+from sgm_lightning.samplers.base import Sampler, State
 from sgm_lightning.samplers.wrapper import Wrapper
 
 
@@ -25,11 +22,11 @@ class CADS(Wrapper):
     Usually with classifier-free guidance: `sampler: ClassifierFreeGuidance`.
 
     Args:
-        noise_scale: s ≥ 0.
-        tau_1: Below it the class is clear.
-        tau_2: Above it the class is hidden; tau_1 < tau_2, both in [0, 1].
-        psi: ψ in [0, 1]: share of the rescaled embedding.
-        sampler: The chain that is changed; default ancestral.
+        noise_scale: Strength s ≥ 0 of the noise.
+        tau_1: Share of the chain below which the class is clear.
+        tau_2: Share of the chain above which the class is hidden; tau_1 < tau_2, both in [0, 1].
+        psi: Share ψ in [0, 1] of the rescaled embedding.
+        sampler: Sampler whose chain is changed; default ancestral.
 
     Raises:
         SGMError: If an argument is out of its range, or the model knows no classes.
@@ -41,7 +38,7 @@ class CADS(Wrapper):
         tau_1: float = 0.6,
         tau_2: float = 0.9,
         psi: float = 1.0,
-        sampler: Chain | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         super().__init__(sampler)
         if noise_scale < 0:
@@ -55,25 +52,23 @@ class CADS(Wrapper):
         self.tau_2 = tau_2
         self.psi = psi
 
-    def begin(
-        self, denoiser: Denoiser, noise: Noise, guidance: Guidance | None = None, condition: Condition | None = None
+    def start(
+        self, denoiser: Denoiser, noise: Noise, condition: Condition | None = None, guidance: Guidance | None = None
     ) -> State:
         if denoiser.num_classes is None:
             raise SGMError("CADS anneals the class, which an unconditional model does not know; use a conditional model.")
-        return self.sampler.begin(denoiser, noise, guidance, condition)
+        return super().start(denoiser, noise, condition, guidance)
 
-    def move(self, denoiser: Denoiser, state: State, index: int, guidance: Guidance | None = None) -> Denoised:
-        clear = state.condition
-        state.condition = replace(clear, embedding=self.annealed(denoiser, clear, index, state.noise))
-        denoised = self.sampler.move(denoiser, state, index, guidance)
-        state.condition = clear
-        return denoised
+    def condition(self, state: State, index: int) -> Condition:
+        clear = super().condition(state, index)
+        return clear.replace(embedding=self.annealed(state.denoiser, clear, index, state.noise))
 
     def annealed(self, denoiser: Denoiser, condition: Condition, index: int, noise: Noise) -> Tensor:
         """(B, D) float32 embeddings for the step at respaced `index`."""
         assert condition.labels is not None
-        y = denoiser.class_embedding(condition.labels) if condition.embedding is None else condition.embedding
-        gamma = self.gamma(denoiser.process.step_list[index] / denoiser.process.num_train_steps)
+        embedding = condition.get("embedding")
+        y = denoiser.model.embed_classes(condition.labels) if embedding is None else embedding
+        gamma = self.gamma(denoiser.process.share(index))
         if gamma == 1:
             return y
         y_hat = gamma**0.5 * y + self.noise_scale * (1 - gamma) ** 0.5 * noise.condition(index, y.shape[1])

@@ -4,53 +4,40 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sgm_lightning.diffusion import Denoised, Denoiser
-from sgm_lightning.diffusion.noise import Noise
+from sgm_lightning.diffusion import Process, Step
 from sgm_lightning.errors import SGMError
-from sgm_lightning.guidance import Guidance
 from sgm_lightning.samplers.base import Sampler
 
 
 class DDIM(Sampler):
-    """x_{t−1} = √ᾱ_{t−1} x0_hat + √(1 − ᾱ_{t−1} − σ²) eps_hat + σ z.
+    """x_{t−1} = α' x0_hat + √(σ'² − s²) eps_hat + s z, with s² = η² β̃_t and α', σ' at t − 1.
 
-    σ = η √((1 − ᾱ_{t−1}) / (1 − ᾱ_t)) √(1 − ᾱ_t / ᾱ_{t−1}). Without step noise there is no variance to weigh a guidance
-    with: it shifts the score, x0_hat ← x0_hat + (1 − ᾱ_t) / √ᾱ_t · g (Dhariwal & Nichol 2021, algorithm 2). Under
-    `weighting: constant` the direction is added to x_{t−1}.
+    A step without noise has no variance to weigh a guidance with: it shifts the score, x0_hat ← x0_hat + σ_t² / α_t · g
+    (Dhariwal & Nichol 2021, algorithm 2).
 
     Args:
         eta: η in [0, 1]; 0 is deterministic, 1 adds as much noise as ancestral sampling with fixed-small variance.
-        clip: See `Sampler`.
+        clip: Whether the predicted x_0 is clipped; see `Sampler`.
+
+    Raises:
+        SGMError: If η is out of its range.
     """
 
-    def __init__(self, eta: float = 0.0, clip: bool = True) -> None:
+    def __init__(self, eta: float = 0.0, clip: bool | None = None) -> None:
         super().__init__(clip)
         if not 0 <= eta <= 1:
             raise SGMError(f"eta must lie in [0, 1], got {eta}; 0 is deterministic.")
         self.eta = eta
 
-    def step(
-        self,
-        denoiser: Denoiser,
-        x_t: Tensor,
-        denoised: Denoised,
-        index: int,
-        noise: Noise,
-        guidance: Guidance | None,
-        direction: Tensor | None,
-    ) -> Tensor:
-        process = denoiser.process
-        alpha, previous = process.at("alphas_cumprod", index), process.at("alphas_cumprod_previous", index)
-        x0_hat = denoised.x0_hat
-        shifts_score = direction is not None and guidance is not None and guidance.weighting == "variance"
-        if shifts_score:
-            assert direction is not None
-            x0_hat = x0_hat + (1 - alpha) / alpha.sqrt() * direction
-        eps = process.eps_from_x0(x_t, index, x0_hat)
-        sigma = self.eta * ((1 - previous) / (1 - alpha)).sqrt() * (1 - alpha / previous).sqrt()
-        mean = previous.sqrt() * x0_hat + (1 - previous - sigma**2).clamp(min=0).sqrt() * eps
-        if direction is not None and not shifts_score:
-            mean = mean + direction
-        if index == 0 or self.eta == 0:
-            return mean
-        return mean + sigma * noise.step(index)
+    def adds_noise(self, process: Process, index: int) -> bool:
+        return index > 0 and self.eta > 0
+
+    def update(self, step: Step, shift: Tensor | None) -> Tensor:
+        process, index, x0_hat = step.process, step.index, step.denoised.x0_hat
+        (alpha, sigma), (next_alpha, next_sigma) = step.scales, step.next_scales
+        if shift is not None:
+            x0_hat = x0_hat + sigma**2 / alpha * shift
+        eps = process.eps_from_x0(step.x_t, index, x0_hat)
+        variance = self.eta**2 * process.posterior_variance_at(index)[0]
+        x = next_alpha * x0_hat + (next_sigma**2 - variance).clamp(min=0).sqrt() * eps
+        return x + variance.sqrt() * step.z if self.adds_noise(process, index) else x

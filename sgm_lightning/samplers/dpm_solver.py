@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from sgm_lightning.diffusion import Denoised, Denoiser, DiffusionProcess
-from sgm_lightning.diffusion.noise import Noise
+from sgm_lightning.diffusion import Process, Step
 from sgm_lightning.errors import SGMError
-from sgm_lightning.guidance import Guidance
 from sgm_lightning.samplers.base import Sampler
 
 
 class DPMSolverPlusPlus(Sampler):
     """DPM-Solver++(2M): x_{t−1} = σ'/σ x_t + α' (1 − e^{−h}) D, D = x0_hat + (x0_hat − x0_hat_before) / 2r.
 
-    α, σ and α', σ' are √ᾱ and √(1 − ᾱ) at t and t − 1, λ = ln(α / σ), h = λ' − λ, r = h_before / h. The first step and the
+    α, σ and α', σ' are the scales at t and t − 1, λ = ln(α / σ), h = λ' − λ, r = h_before / h. The first step and the
     last are of first order. With `stochastic`, SDE-DPM-Solver++(2M):
     x_{t−1} = σ'/σ e^{−h} x_t + α' (1 − e^{−2h}) D + σ' √(1 − e^{−2h}) z.
 
@@ -28,15 +24,14 @@ class DPMSolverPlusPlus(Sampler):
     x_{t−1} gets σ' (ln((1 + σ) / α) − ln((1 + σ') / α')) g, or 2 σ'² / α' (asinh e^{λ'} − asinh e^λ) g with noise.
     The parts of any two chains add up alike, so a `rate` means the same at 20 steps and at 250; for short steps the second
     is ancestral sampling's σ² g. What a push leaves in x_0 hangs on the steps after it, too: those without noise forget
-    less, so that with `min_sigma` a rate moves x_0 up to twice as far as without. Under `weighting: constant` the direction
-    is added to x_{t−1}.
+    less, so that with `min_sigma` a rate moves x_0 up to twice as far as without.
 
     Where two steps of the chain lie close together, as at the seam of `spacing: "14,7"` (train steps 500 and 499), r is
     small, and what the step before added as noise is extrapolated.
 
     Args:
         stochastic: Whether the steps add noise.
-        clip: See `Sampler`.
+        clip: Whether the predicted x_0 is clipped; see `Sampler`.
         min_sigma: With `stochastic`, steps that start below this noise level σ / α add none (S_tmin of Karras et al. 2022):
             noise early in the chain mends errors, noise late in a short one stays as grain. Default: all steps add noise.
 
@@ -44,7 +39,9 @@ class DPMSolverPlusPlus(Sampler):
         SGMError: If `min_sigma` is negative, or given without `stochastic`.
     """
 
-    def __init__(self, stochastic: bool = False, clip: bool = True, min_sigma: float | None = None) -> None:
+    order = 2
+
+    def __init__(self, stochastic: bool = False, clip: bool | None = None, min_sigma: float | None = None) -> None:
         super().__init__(clip)
         if min_sigma is not None and not (stochastic and min_sigma >= 0):
             raise SGMError(
@@ -54,54 +51,36 @@ class DPMSolverPlusPlus(Sampler):
         self.stochastic = stochastic
         self.min_sigma = min_sigma
 
-    def adds_noise(self, process: DiffusionProcess, index: int) -> bool:
-        """Whether the step from respaced `index` does."""
-        return self.stochastic and math.exp(-process.log_snr_list[index] / 2) >= (self.min_sigma or 0.0)
+    def adds_noise(self, process: Process, index: int) -> bool:
+        noisy = math.exp(-process.log_snr_list[index] / 2) >= (self.min_sigma or 0.0)
+        return index > 0 and self.stochastic and noisy
 
-    def answers(self, guidance: Guidance, index: int) -> bool:
+    def answers_shift(self, index: int) -> bool:
         """Not at index 0, where σ' and with it the score's shift is zero."""
-        return index > 0 or guidance.weighting == "constant"
+        return index > 0
 
-    def step(
-        self,
-        denoiser: Denoiser,
-        x_t: Tensor,
-        denoised: Denoised,
-        index: int,
-        noise: Noise,
-        guidance: Guidance | None,
-        direction: Tensor | None,
-    ) -> Tensor:
-        x0_hat, before = denoised.x0_hat, self.memory
-        self.memory = index, x0_hat
-        shifts_score = direction is not None and guidance is not None and guidance.weighting == "variance"
-        added = 0.0 if direction is None or shifts_score else direction
-        if index == 0:  # to ᾱ = 1, where σ' and with it the noise is zero
-            return x0_hat + added
-
-        def at(i: int) -> tuple[Tensor, Tensor]:
-            return denoiser.process.at("sqrt_alphas_cumprod", i), denoiser.process.at("sqrt_one_minus_alphas_cumprod", i)
-
-        stochastic = self.adds_noise(denoiser.process, index)
-        (alpha, sigma), (next_alpha, next_sigma) = at(index), at(index - 1)
+    def update(self, step: Step, shift: Tensor | None) -> Tensor:
+        index, x0_hat = step.index, step.denoised.x0_hat
+        if index == 0:  # to the clean image, where σ' and with it noise and shift are zero
+            return x0_hat
+        noisy = self.adds_noise(step.process, index)
+        (alpha, sigma), (next_alpha, next_sigma) = step.scales, step.next_scales
         h = (next_alpha / next_sigma).log() - (alpha / sigma).log()
         extrapolated = x0_hat
-        if before is not None and before[0] == index + 1:
-            past_alpha, past_sigma = at(index + 1)
+        if step.past and step.past[-1][0] == index + 1:
+            past_alpha, past_sigma = step.process.scales(index + 1)
             r = ((alpha / sigma).log() - (past_alpha / past_sigma).log()) / h
-            extrapolated = x0_hat + (x0_hat - before[1]) / (2 * r)
-        decay = -torch.expm1(-2 * h if stochastic else -h)
-        x = next_sigma / sigma * ((-h).exp() if stochastic else 1) * x_t + next_alpha * decay * extrapolated
-        if shifts_score:
-            assert direction is not None
-            if stochastic:
-                push = (next_alpha / next_sigma).asinh() - (alpha / sigma).asinh()
-                x = x + 2 * next_sigma**2 / next_alpha * push * direction
-            else:
-                x = x + next_sigma * (((1 + sigma) / alpha).log() - ((1 + next_sigma) / next_alpha).log()) * direction
-        if stochastic:
-            x = x + next_sigma * decay.sqrt() * noise.step(index)
-        return x + added
+            extrapolated = x0_hat + (x0_hat - step.past[-1][1]) / (2 * r)
+        decay = -torch.expm1(-2 * h if noisy else -h)
+        x = next_sigma / sigma * ((-h).exp() if noisy else 1) * step.x_t + next_alpha * decay * extrapolated
+        if shift is not None:
+            x = x + self._push(step, noisy) * shift
+        return x + next_sigma * decay.sqrt() * step.z if noisy else x
 
-    def selected(self, memory: Any, rows: Sequence[int]) -> Any:
-        return None if memory is None else (memory[0], memory[1][list(rows)])
+    @staticmethod
+    def _push(step: Step, noisy: bool) -> Tensor:
+        """The integral over the step of the score shift's factor."""
+        (alpha, sigma), (next_alpha, next_sigma) = step.scales, step.next_scales
+        if noisy:
+            return 2 * next_sigma**2 / next_alpha * ((next_alpha / next_sigma).asinh() - (alpha / sigma).asinh())
+        return next_sigma * (((1 + sigma) / alpha).log() - ((1 + next_sigma) / next_alpha).log())

@@ -1,42 +1,51 @@
-"""What a method changes of another one's chain."""
+"""Methods that change another method's chain."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from torch import Tensor
 
-from sgm_lightning.diffusion import Condition, Denoised, Denoiser
-from sgm_lightning.diffusion.noise import Noise
+from sgm_lightning.diffusion import Condition, Denoiser, Noise, Process, Step
 from sgm_lightning.guidance import Guidance
-from sgm_lightning.samplers.base import Chain, SamplingMethod, State
+from sgm_lightning.samplers.base import Sampler, SamplingMethod, State
 from sgm_lightning.samplers.ddpm import DDPM
 
 
-class Wrapper(Chain):
-    """A chain that leaves its steps to another one, and changes what it needs to: wrappers can be nested in any order.
+class Wrapper(Sampler):
+    """A chain that leaves its updates to another sampler and changes what it needs to; wrappers nest in any order.
 
     Args:
-        sampler: The chain that is changed; default ancestral.
+        sampler: Sampler whose chain is changed; default ancestral.
     """
 
-    def __init__(self, sampler: Chain | None = None) -> None:
+    def __init__(self, sampler: Sampler | None = None) -> None:
         super().__init__()
-        self.sampler = sampler or DDPM()
+        self.sampler = DDPM() if sampler is None else sampler
+        self.order, self.clip = self.sampler.order, self.sampler.clip
 
     @property
     def plain(self) -> SamplingMethod:
         return self.sampler.plain
 
+    def bind(self, denoiser: Denoiser) -> Denoiser:
+        """The model as this wrapper changes it, bound once a chain; default: not at all."""
+        return denoiser
+
     def indices(self, num_steps: int) -> list[int]:
         return self.sampler.indices(num_steps)
 
-    def begin(
-        self, denoiser: Denoiser, noise: Noise, guidance: Guidance | None = None, condition: Condition | None = None
+    def adds_noise(self, process: Process, index: int) -> bool:
+        return self.sampler.adds_noise(process, index)
+
+    def answers_shift(self, index: int) -> bool:
+        return self.sampler.answers_shift(index)
+
+    def condition(self, state: State, index: int) -> Condition:
+        return self.sampler.condition(state, index)
+
+    def start(
+        self, denoiser: Denoiser, noise: Noise, condition: Condition | None = None, guidance: Guidance | None = None
     ) -> State:
-        return self.sampler.begin(denoiser, noise, guidance, condition)
+        return self.sampler.start(self.bind(denoiser), noise, condition, guidance)
 
-    def move(self, denoiser: Denoiser, state: State, index: int, guidance: Guidance | None = None) -> Denoised:
-        return self.sampler.move(denoiser, state, index, guidance)
-
-    def selected(self, memory: Any, rows: Sequence[int]) -> Any:
-        return self.sampler.selected(memory, rows)
+    def update(self, step: Step, shift: Tensor | None) -> Tensor:
+        return self.sampler.update(step, shift)

@@ -2,16 +2,18 @@
 
 from sgm_lightning.scores.distances import LPIPS, FeatureDistance, Lp, PerComplexity, SquaredError
 from sgm_lightning.scores.elbo import bound_term, negative_elbo, prior_term
-from sgm_lightning.scores.minority import minority_score
+from sgm_lightning.scores.elbo_score import ELBOScore
+from sgm_lightning.scores.minority import MinorityScore
 
 __all__ = [
     "LPIPS",
+    "ELBOScore",
     "FeatureDistance",
     "Lp",
+    "MinorityScore",
     "PerComplexity",
     "SquaredError",
     "bound_term",
-    "minority_score",
     "negative_elbo",
     "prior_term",
 ]

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgm_lightning.diffusion import Condition, Denoiser, DiffusionProcess
+from sgm_lightning.diffusion import Condition, Denoiser, DiffusionProcess, from_images
 from sgm_lightning.diffusion.bound import bits_per_dimension, decoder_nll, divergence
-from sgm_lightning.diffusion.noise import NormalStream, Stream
-from sgm_lightning.diffusion.pixels import from_uint8
+from sgm_lightning.diffusion.noise import NormalStream, Purpose
 from sgm_lightning.errors import SGMError
 
 
@@ -129,12 +128,14 @@ def negative_elbo(
     Raises:
         SGMError: If there are more strata than indices.
     """
-    x_0 = from_uint8(images)
+    x_0 = from_images(denoiser.model.codec, images)
     process = denoiser.process
+    if not isinstance(process, DiffusionProcess):
+        raise SGMError(f"The bound is that of a discrete chain, got a {type(process).__name__}; set `nelbo: false`.")
 
     def term(index: int) -> BoundTerm:
         # Noise of its own for every index: the same whichever others are drawn.
-        noise = NormalStream(seed, indices, Stream.ELBO, images.shape[1:], images.device, index)()
+        noise = NormalStream(seed, indices, Purpose.ELBO, images.shape[1:], images.device, index)()
         return bound_term(denoiser, x_0, index, noise, condition, clip)
 
     total = term(0).vb + prior_term(process, x_0)

@@ -1,75 +1,154 @@
-"""The minority score of finished images, comparable across runs and methods of one model."""
+"""The minority score: the part of an image that a model cannot give back after noise (Um & Ye, ECCV 2024)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sgm_lightning.diffusion import Condition, Denoiser
-from sgm_lightning.diffusion.noise import NormalStream, Stream
-from sgm_lightning.diffusion.pixels import from_uint8
+from sgm_lightning.diffusion import Condition, Denoiser, Noise, NoiseLevel, Purpose, SampleNoise, from_images
+from sgm_lightning.errors import SGMError
+from sgm_lightning.scores.distances import Lp
 
 
-@torch.no_grad()
-def minority_score(
-    images: Tensor,
-    denoiser: Denoiser,
-    distance: Callable[[Tensor, Tensor], Tensor],
-    perturb_index: int,
-    seed: int,
-    indices: Sequence[int],
-    num_draws: int = 8,
-    condition: Condition | None = None,
-) -> Tensor:
-    """E d(x_0, x0_hat(√ᾱ_s x_0 + √(1 − ᾱ_s) noise)), after Um & Ye (ECCV 2024); higher = rarer for the model.
+class MinorityScore(nn.Module):
+    """E d(x_0, x0_hat(α_s x_0 + σ_s noise)); higher = rarer for the model.
+
+    Guidance climbs it, `BestOf` chooses by it, and `predict`, `test` and `score` report it. On an image that a model holds
+    likely the noise is undone; a rare one comes back as something else.
 
     Args:
-        images: (B, C, H, W) uint8.
-        denoiser: The model.
-        distance: d.
-        perturb_index: Respaced index s.
-        seed: Seed of the draws.
-        indices: Index of each sample, whose own `score` stream gives the draws.
-        num_draws: Draws that are averaged.
-        condition: What the images are conditioned on.
+        distance: Distance d, a module that maps two (B, C, H, W) batches in [−1, 1] to (B,); default the L_2 norm. If it has
+            a method `held`, which maps one batch to (B,), a guidance leaves that value as it is: see `PerComplexity`.
+        level: Noise level s to which the image is perturbed: a number, which is the log-SNR ln(ᾱ_s / (1 − ᾱ_s)), or a
+            `NoiseLevel` in another unit. The released self-guidance uses the ratio 0.8 of its chain.
+        num_draws: Number of noise draws whose distances are averaged.
+        antithetic: Whether every second draw is the one before it with the opposite sign, which cancels what is odd in the
+            noise; `num_draws` must be even then.
+        batch_draws: Whether all draws are denoised in one call of the network: faster where one batch does not fill the
+            device.
+        fixed: Side of the distance that gets no gradient where the score is differentiated: the `reconstruction`
+            (released), the `reference` x_0, or the one and the other `alternating` over successive guided steps.
+        clip: Whether x0_hat is clipped to [−1, 1] first, as minority guidance does when it scores a data set.
 
-    Returns:
-        (B,) float32 ≥ 0.
+    Raises:
+        SGMError: If an argument is out of its range or two arguments exclude each other.
     """
-    noise = NormalStream(seed, indices, Stream.SCORE, images.shape[1:], images.device)
-    return reconstruction_distance(from_uint8(images), denoiser, distance, perturb_index, noise, num_draws, condition)
 
+    def __init__(
+        self,
+        distance: nn.Module | None = None,
+        level: float | NoiseLevel = 0.0,
+        num_draws: int = 1,
+        antithetic: bool = False,
+        batch_draws: bool = False,
+        fixed: Literal["reconstruction", "reference", "alternating"] = "reconstruction",
+        clip: bool = False,
+    ) -> None:
+        super().__init__()
+        if num_draws < 1:
+            raise SGMError(f"num_draws must be at least 1, got {num_draws}; the paper uses 1.")
+        if antithetic and num_draws % 2:
+            raise SGMError(f"antithetic draws come in pairs, got num_draws: {num_draws}; use an even number.")
+        self.distance = Lp(2.0) if distance is None else distance
+        self.level = level if isinstance(level, NoiseLevel) else NoiseLevel(log_snr=level)
+        self.num_draws, self.antithetic, self.batch_draws = num_draws, antithetic, batch_draws
+        self.fixed, self.clip = fixed, clip
 
-@torch.no_grad()
-def reconstruction_distance(
-    x_0: Tensor,
-    denoiser: Denoiser,
-    distance: Callable[[Tensor, Tensor], Tensor],
-    perturb_index: int,
-    noise: Callable[[], Tensor],
-    num_draws: int,
-    condition: Condition | None = None,
-    clip: bool = False,
-) -> Tensor:
-    """Mean over draws of d(x_0, x0_hat(√ᾱ_s x_0 + √(1 − ᾱ_s) noise)).
+    def forward(
+        self,
+        denoiser: Denoiser,
+        x_0: Tensor,
+        noise: Noise,
+        condition: Condition | None = None,
+        index: int = 0,
+        purpose: Purpose = Purpose.SCORE,
+        turn: int = 0,
+    ) -> Tensor:
+        """Score a batch.
 
-    Args:
-        x_0: (B, C, H, W) float32 in [−1, 1].
-        denoiser: The model.
-        distance: d.
-        perturb_index: Respaced index s.
-        noise: Gives the next draw, (B, C, H, W).
-        num_draws: Draws that are averaged.
-        condition: What the images are conditioned on.
-        clip: Clip x0_hat to [−1, 1], as minority guidance does when it scores a data set (Um, Lee & Ye, ICLR 2024).
+        Args:
+            denoiser: The model that scores.
+            x_0: (B, C, H, W) float32 in [−1, 1]: images, or a chain's x0_hat.
+            noise: Random numbers of the samples.
+            condition: What the images are conditioned on.
+            index: Respaced index of the chain at which it is scored, which decides the noise.
+            purpose: Which of the samples' random numbers are used.
+            turn: Number of the guided step, which decides what alternates from one to the next.
 
-    Returns:
-        (B,) float32 ≥ 0.
-    """
-    draws = []
-    for _ in range(num_draws):
-        x0_hat = denoiser(denoiser.process.q_sample(x_0, perturb_index, noise()), perturb_index, condition).x0_hat
-        draws.append(distance(x_0, x0_hat.clamp(-1, 1) if clip else x0_hat))
-    return torch.stack(draws).mean(0)
+        Returns:
+            (B,) float32 scores.
+        """
+        condition = condition or Condition()
+        levels = [self.place(denoiser, turn, number) for number in range(self.num_draws)]
+        draws = self.draws(noise, purpose, index)
+        if self.batch_draws:
+            distances = self._at_once(levels, x_0, draws, condition, turn)
+        else:
+            distances = [
+                self._distance(chain, x_0, s, draw, condition, turn) for (chain, s), draw in zip(levels, draws, strict=True)
+            ]
+        weighted = [self.weight(chain, s) * d for (chain, s), d in zip(levels, distances, strict=True)]
+        return torch.stack(weighted).mean(0)
+
+    @torch.no_grad()
+    def of_images(
+        self, images: Tensor, denoiser: Denoiser, seed: int, indices: Sequence[int], condition: Condition | None = None
+    ) -> Tensor:
+        """(B,) float32 scores of (B, C, H, W) uint8 images; the noise of image i is a function of (seed, indices[i])."""
+        x_0 = from_images(denoiser.model.codec, images)
+        return self(denoiser, x_0, SampleNoise(seed, indices, x_0.shape[1:], x_0.device), condition)
+
+    def place(self, denoiser: Denoiser, turn: int, number: int) -> tuple[Denoiser, int]:
+        """The chain that has the level of a draw, and the level's index on it."""
+        return self.level.place(denoiser)
+
+    def weight(self, denoiser: Denoiser, s: int) -> float:
+        """The factor of the distance at index s in the mean over the draws."""
+        return 1.0
+
+    def held(self, x_0: Tensor) -> Tensor | None:
+        """(B,) value of each image that a guidance must leave as it is, or None."""
+        held = getattr(self.distance, "held", None)
+        return None if held is None else held(x_0)
+
+    def draws(self, noise: Noise, purpose: Purpose, index: int) -> list[Tensor]:
+        """The noise of every draw, (B, C, H, W) float32 each."""
+        draws: list[Tensor] = []
+        for number in range(self.num_draws):
+            draws.append(-draws[-1] if self.antithetic and number % 2 else noise.draw(purpose, index, number))
+        return draws
+
+    def ahead(self, noise: Noise, purpose: Purpose, index: int) -> None:
+        """Ask for the draws at `index` in advance."""
+        for number in range(0, self.num_draws, 2 if self.antithetic else 1):
+            noise.ahead(purpose, index, number)
+
+    def describe(self) -> str:
+        """The definition in words, as reports print it beside every value."""
+        draws = "1 draw" if self.num_draws == 1 else f"mean of {self.num_draws} draws"
+        return f"{getattr(self.distance, 'name', type(self.distance).__name__)} at {self.level}, {draws}"
+
+    def _at_once(
+        self, levels: list[tuple[Denoiser, int]], x_0: Tensor, draws: list[Tensor], condition: Condition, turn: int
+    ) -> list[Tensor]:
+        count, steps = len(draws), [s for _, s in levels]
+        # Filled on the device: a list would have to be copied there, and the host would wait.
+        each = [torch.full((len(x_0),), s, device=x_0.device) for s in steps]
+        at: int | Tensor = steps[0] if len(set(steps)) == 1 else torch.cat(each)
+        rows = condition.repeat(count)
+        distances = self._distance(levels[0][0], x_0.repeat(count, 1, 1, 1), at, torch.cat(draws), rows, turn)
+        return list(distances.view(count, -1))
+
+    def _distance(
+        self, denoiser: Denoiser, x_0: Tensor, s: int | Tensor, draw: Tensor, condition: Condition, turn: int
+    ) -> Tensor:
+        """(B,) distances between x_0 and its reconstruction from s."""
+        moving = self.fixed == "reference" or (self.fixed == "alternating" and turn % 2 == 1)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and moving):
+            x0_hat = denoiser(denoiser.process.q_sample(x_0, s, draw), s, condition).x0_hat
+        x0_hat = x0_hat.clamp(-1, 1) if self.clip else x0_hat
+        distance: Tensor = self.distance(x0_hat, x_0.detach()) if moving else self.distance(x_0, x0_hat)
+        return distance

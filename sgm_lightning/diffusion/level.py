@@ -1,0 +1,60 @@
+"""A place on the noise axis, in any of three units."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sgm_lightning.diffusion.denoiser import Denoiser
+from sgm_lightning.errors import SGMError
+
+_RANGE = 40.0  # beyond it float32 sees the clean image, or noise alone
+
+
+@dataclass(frozen=True)
+class NoiseLevel:
+    """A noise level, given in exactly one unit.
+
+    Args:
+        log_snr: Level as ln(ᾱ / (1 − ᾱ)), which means the same in every model: 0 is as much noise as image, −6 almost noise
+            alone, 6 almost clean. The nearest step of the training chain is used.
+        train_step: Level as a step of the training chain.
+        ratio: Level as a share of the respaced chain, in (0, 1): the respaced index int(num_steps · ratio), as released. It
+            means another noise on every schedule and chain: 0.8 is log-SNR −2.4 on 100 cosine steps and −6.5 on a linear
+            schedule.
+
+    Raises:
+        SGMError: If not exactly one unit is given, or the value is out of its range.
+    """
+
+    log_snr: float | None = None
+    train_step: int | None = None
+    ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if len(given) != 1:
+            raise SGMError(
+                "A noise level takes exactly one unit of log_snr, train_step and ratio, got "
+                f"{', '.join(f'{name}: {value}' for name, value in given.items()) or 'none'}; leave the others out."
+            )
+        if self.ratio is not None and not 0 < self.ratio < 1:
+            raise SGMError(f"ratio must lie strictly between 0 and 1, got {self.ratio}; the paper uses 0.8.")
+        if self.log_snr is not None and not (math.isfinite(self.log_snr) and abs(self.log_snr) <= _RANGE):
+            raise SGMError(f"log_snr must lie in [−{_RANGE:g}, {_RANGE:g}], got {self.log_snr}; 0 is a good start.")
+        if self.train_step is not None and self.train_step < 0:
+            raise SGMError(f"train_step must be at least 0, got {self.train_step}; the usual chains have 1000 steps.")
+
+    def place(self, denoiser: Denoiser) -> tuple[Denoiser, int]:
+        """The denoiser on the chain in which the level has an index, and that index."""
+        if self.ratio is not None:
+            return denoiser, denoiser.process.index_of_ratio(self.ratio)
+        if self.train_step is not None:
+            return denoiser, denoiser.process.index_of_train_step(self.train_step)
+        assert self.log_snr is not None
+        return denoiser, denoiser.process.index_of_log_snr(self.log_snr)
+
+    def __str__(self) -> str:
+        if self.log_snr is not None:
+            return f"log-SNR {self.log_snr:g}"
+        return f"train step {self.train_step}" if self.train_step is not None else f"ratio {self.ratio:g} of the chain"

@@ -1,0 +1,1 @@
+"""What several test files need: models in closed form, tiny runs, recorded cases."""
