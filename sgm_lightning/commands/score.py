@@ -15,9 +15,9 @@ from sgm_lightning.commands.parsing import call
 from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.diffusion.noise import NormalStream, Stream, generator
 from sgm_lightning.errors import SGMError
-from sgm_lightning.images import Source
+from sgm_lightning.images import Images
 from sgm_lightning.images.cache import Broken, square_or_reason
-from sgm_lightning.images.crop import Prepare
+from sgm_lightning.images.crop import Square
 from sgm_lightning.images.levels import Levels, identity, level_of, thresholds
 from sgm_lightning.run import DRAW_VERSION, Claims, RunDir, weights_sha256
 from sgm_lightning.run.chunk_file import DamagedChunk
@@ -28,7 +28,7 @@ from sgm_lightning.signals import stop_signals
 
 def score(
     backbone: Checkpoint,
-    source: Source,
+    source: Images,
     output: str,
     distance: nn.Module | None = None,
     spacing: str | int | None = "100",
@@ -51,7 +51,7 @@ def score(
     Args:
         backbone: The model that scores.
         source: The pictures.
-        output: `.safetensors` file to write; `sources.MinorityLevels` reads it.
+        output: `.safetensors` file to write; `images.MinorityLevels` reads it.
         distance: Between an image and its reconstruction; default `LPIPS` on VGG.
         spacing: Steps of the chain.
         perturb_index: Step of that chain at which images are perturbed.
@@ -78,7 +78,7 @@ def score(
             "takes 60 of 100."
         )
     scorer = (LPIPS("vgg") if distance is None else distance).to(on).eval()
-    prepare = Prepare(denoiser.image_shape[1], channels or denoiser.image_shape[0], value_range=value_range)
+    prepare = Square(denoiser.image_shape[1], channels or denoiser.image_shape[0], value_range=value_range)
     settings = {
         "draw_version": DRAW_VERSION,
         "weights": weights_sha256(denoiser.network.state_dict()),
@@ -114,8 +114,8 @@ class _Scoring:
     def __init__(
         self,
         denoiser: Denoiser,
-        source: Source,
-        prepare: Prepare,
+        source: Images,
+        prepare: Square,
         distance: nn.Module,
         index: int,
         num_draws: int,
@@ -197,7 +197,7 @@ class _Scoring:
         device = self.denoiser.process.alphas_cumprod.device
         x_0 = torch.from_numpy(images).to(device)
         noise = NormalStream(self.seed, indices, Stream.SCORE, images.shape[1:], device)
-        condition = None if self.labels is None else Condition(torch.from_numpy(self.labels[indices]).to(device))
+        condition = None if self.labels is None else Condition(self.labels[indices].to(device))
         return reconstruction_distance(
             x_0, self.denoiser, self.distance, self.index, noise, self.num_draws, condition, clip=True
         ).cpu()

@@ -75,4 +75,4 @@ class RunImages(NpzImages):
             raise SGMError(f"The run {folder} has no {which}.npz; draw it with `model.baseline: true`.")
         super().__init__(str(folder / f"{which}.npz"), limit, name or (folder.name if which == "samples" else which))
         column = "score" if which == "samples" else "baseline_score"
-        self._scores = torch.from_numpy(RunDir(folder).scores()[column][:limit]).float()
+        self.scores = torch.from_numpy(RunDir(folder).scores()[column][:limit]).float()
