@@ -309,7 +309,7 @@ def test_held_out_classes_go_by_name(tmp_path, folder, capsys):
     (tmp_path / "held_out").mkdir()
     for name in ("light", "medium"):
         shutil.copytree(folder / "light", tmp_path / "held_out" / name)
-    other = {"class_path": source["class_path"], "init_args": {"root": str(tmp_path / "held_out"), "classes": "subfolder"}}
+    other = {"class_path": source["class_path"], "init_args": {"path": str(tmp_path / "held_out"), "classes": "subfolder"}}
     config = settings(folder, model__num_classes=2, trainer__max_steps=1)
     config["data"] = {"class_path": "sgm_lightning.fit.TrainingData",
                       "init_args": {"source": source, "held_out": other, "batch_size": 4}}  # fmt: skip

@@ -49,7 +49,7 @@ def cached_squares(
     """The squares of all readable pictures, made on the first call.
 
     Args:
-        source: The pictures.
+        source: The set of pictures.
         key: The set's `cache_key`.
         to_square: How they become squares; without a random crop.
         folder: Where caches are kept, one file a (set, size, channels, 8 bits or more).

@@ -32,19 +32,15 @@ class _Files(Images):
     def __len__(self) -> int:
         return len(self._files)
 
-    def file(self, index: int) -> Path:
-        """Path of one image."""
-        return Path(os.fsdecode(self._files[index]))
-
     def place(self, index: int) -> str:
-        return str(self.file(index))
+        return os.fsdecode(self._files[index])
 
     def picture(self, index: int) -> np.ndarray:
-        return read_pixels(self.file(index))
+        return read_pixels(Path(self.place(index)))
 
     def cache_key(self) -> str:
         digest = hashlib.sha256()
-        for file in map(self.file, range(len(self))):
+        for file in map(Path, map(self.place, range(len(self)))):
             try:
                 state = file.stat()
             except OSError:
@@ -58,7 +54,7 @@ class ImageFolder(_Files):
     """All image files below a folder, in order of their paths.
 
     Args:
-        path: The folder.
+        path: Folder with the files, in subfolders or not.
         classes: `auto`: by subfolder where there are several, else none; `subfolder`: the first folder below the path;
             `prefix`: the file's name up to the first underscore, as in ADM; `none`.
         limit: The first so many images only.
@@ -94,7 +90,7 @@ class CSVImages(_Files):
     """Files named in a CSV with a header line.
 
     Args:
-        file: The CSV.
+        file: Path of the CSV file.
         root: Folder that the paths are relative to; default the CSV's.
         path_column: Column of the paths.
         label_column: Column of the classes; no labels where there is no such column.

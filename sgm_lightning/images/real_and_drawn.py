@@ -14,7 +14,7 @@ class RealAndDrawn(Images):
     """Images of two sets: class 0 is drawn by a model, class 1 real.
 
     Args:
-        drawn: The model's samples.
+        drawn: Samples of the model.
         real: Real images; about as many.
     """
 

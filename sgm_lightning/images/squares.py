@@ -19,7 +19,7 @@ class Squares:
     """The squares of a set's pictures, with labels.
 
     Args:
-        source: The pictures.
+        source: The set of pictures.
         to_square: How they become squares.
         max_broken: Pictures that may be unreadable; they are named, and others take their places.
         cache: Whether decoded squares are kept on the disk ($SGM_CACHE), if that pays: files, centre crop, up to 8 GiB.

@@ -16,7 +16,7 @@ class Subset(Images):
     """Some images of a set, with their labels and scores.
 
     Args:
-        source: The set.
+        source: The set that they are taken from.
         indices: Rising indices of those that are taken.
         name: What reports call the subset; default the set's name.
     """
@@ -48,7 +48,7 @@ class LongTail(Subset):
     """The first images of every class, fewer from class to class.
 
     Args:
-        source: Labelled images.
+        source: The whole set, with labels.
         factor: Images of the largest class over those of the smallest.
         order: Classes from the largest to the smallest; default in order of the labels.
 

@@ -19,7 +19,7 @@ class TorchvisionImages(Images):
 
     Args:
         dataset: Name of the class.
-        root: Its folder.
+        root: Folder of the data set.
         options: Further arguments of the class, such as `{train: false, download: true}` or `{split: test}`.
         size: Side to which images are brought: the shorter side resized (bicubic, antialiased), then the centre cropped;
             null: as they are.
