@@ -16,8 +16,8 @@ from jsonargparse import auto_cli
 from train_classifier import fit_classifier
 
 from sgm_lightning.cli import main
-from sgm_lightning.features import FashionMNISTClassifier, Prepare
-from sgm_lightning.images import FashionMNIST, ImagesSource, LongTail, RunImages
+from sgm_lightning.features import FashionMNISTClassifier, Normalise
+from sgm_lightning.images import FashionMNIST, LongTail, RunImages
 
 TAIL = [5, 6, 7, 8, 9]
 STEPS, INTERVAL, DRAWS = 50, 5, 4
@@ -124,7 +124,7 @@ def who(pools: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> dict[str, np.nda
 def classify(file: Path, pools: dict, seeds: int, epochs: int) -> dict[str, list[list[float]]]:
     """Test accuracy by class, of every arm and seed."""
     train = FashionMNIST("train")
-    split = LongTail(ImagesSource(train), 100.0)
+    split = LongTail(train, 100.0)
     rows = torch.from_numpy(split.indices)
     images, labels = train.images[rows], train.labels[rows]
     steps = epochs * len(images) // BATCH
@@ -149,7 +149,7 @@ def classify(file: Path, pools: dict, seeds: int, epochs: int) -> dict[str, list
 
 @torch.no_grad()
 def accuracies(network: torch.nn.Module) -> list[float]:
-    test, prepare = FashionMNIST("test"), Prepare(channels=1)
+    test, prepare = FashionMNIST("test"), Normalise(channels=1)
     said = torch.cat([network(prepare(images)).argmax(1) for _, images in test.batches(500)])
     return [float((said[test.labels == kind] == kind).double().mean()) for kind in range(10)]
 
@@ -168,7 +168,7 @@ def report(found: dict[str, list[list[float]]], shares: dict[str, np.ndarray], f
         judged = f"{fidelity[arm]:.3f}" if arm in fidelity else ""
         lines.append(f"| {arm} | {spread(rare)} | {spread(every)} | {spread(gain) if arm != 'none' else ''} | {judged} |")
     lines += ["", "| drawn without a class | " + " | ".join(map(str, range(10))) + " | 5 … 9 |", "|---" * 12 + "|"]
-    counts = np.bincount(LongTail(ImagesSource(FashionMNIST("train")), 100.0).labels)
+    counts = np.bincount(LongTail(FashionMNIST("train"), 100.0).labels)
     for name, share in {"training split": counts / counts.sum(), **shares}.items():
         cells = " | ".join(f"{100 * value:.1f}" for value in share)
         lines.append(f"| {name} | {cells} | {100 * share[TAIL].sum():.1f} |")

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sgm_lightning.features.fashion_mnist import FashionMNISTClassifier, SmallClassifier
-from sgm_lightning.features.prepare import Prepare
+from sgm_lightning.features.normalise import Normalise
 from sgm_lightning.images import FashionMNIST
 
 
@@ -54,7 +54,7 @@ def fit_classifier(images: Tensor, labels: Tensor, batches: Iterable[Tensor], nu
     Returns:
         The classifier, in evaluation mode; weights and mirroring follow from torch's seed.
     """
-    prepare, network = Prepare(channels=1), SmallClassifier()
+    prepare, network = Normalise(channels=1), SmallClassifier()
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=num_steps)
     network.train()

@@ -31,7 +31,7 @@ from sgm_lightning.fit import (
     WeightAverage,
     ema_update,
 )
-from sgm_lightning.images import FashionMNIST, ImagesSource
+from sgm_lightning.images import FashionMNIST
 
 
 class Stopwatch(pl.Callback):
@@ -55,7 +55,7 @@ def module_of(backbone: Checkpoint) -> TrainingModule:
 def framework(backbone: Checkpoint, steps: int, batch_size: int, folder: Path) -> list[float]:
     """Seconds of every step of `fit`, with data, logs every 20 steps, average and run folder."""
     watch = Stopwatch()
-    data = TrainingData(ImagesSource(FashionMNIST()), held_out_share=0, batch_size=batch_size)
+    data = TrainingData(FashionMNIST(), held_out_share=0, batch_size=batch_size)
     trainer = RunTrainer(
         accelerator="cpu", max_steps=steps + 1, max_epochs=-1, gradient_clip_val=1.0, log_every_n_steps=20,
         use_distributed_sampler=False, check_val_every_n_epoch=None, enable_model_summary=False,

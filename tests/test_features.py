@@ -16,7 +16,7 @@ from sgm_lightning.features import (
     FashionMNISTClassifier,
     InceptionV3,
     ModuleFeatures,
-    Prepare,
+    Normalise,
     RandomConvolutions,
     Reference,
     TimmFeatures,
@@ -138,7 +138,7 @@ def test_networks_by_name(tmp_path):
     save_file(network.state_dict(), tmp_path / "resnet18.safetensors")
     features = TorchvisionFeatures("resnet18", str(tmp_path / "resnet18.safetensors"), size=64)(RGB)
     network.fc = torch.nn.Identity()
-    prepared = Prepare(size=64, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))(RGB)
+    prepared = Normalise(size=64, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))(RGB)
     assert torch.allclose(features, network.eval()(prepared), atol=1e-5)
     with pytest.raises(SGMError, match="no model resnet1"):
         TorchvisionFeatures("resnet1")
@@ -168,7 +168,7 @@ def test_missing_packages_are_named(monkeypatch, package):
 
 
 def test_any_module():
-    extractor = ModuleFeatures(torch.nn.AdaptiveAvgPool2d(2), Prepare(channels=1, mean=(0.0,), std=(1.0,)), name="means")
+    extractor = ModuleFeatures(torch.nn.AdaptiveAvgPool2d(2), Normalise(channels=1, mean=(0.0,), std=(1.0,)), name="means")
     assert extractor(GRAY).shape == (12, 4)
     assert float(extractor(GRAY).mean()) == pytest.approx(float(GRAY.float().mean() / 255), abs=1e-5)
     with pytest.raises(SGMError, match="uint8 images of shape"):
@@ -191,7 +191,7 @@ def test_a_folder_of_images(tmp_path):
     folder = ImageFolder(str(tmp_path))
     assert len(folder) == 5 and folder.labels.tolist() == [0, 0, 0, 1, 1]
     assert torch.equal(folder.read(range(5)), GRAY[:5])
-    assert folder.fingerprint() == ArrayImages(GRAY[:5]).fingerprint() != ArrayImages(GRAY[1:6]).fingerprint()
+    assert folder.pixels_sha256() == ArrayImages(GRAY[:5]).pixels_sha256() != ArrayImages(GRAY[1:6]).pixels_sha256()
     assert list(open_images(str(tmp_path / "a"))) == ["a"]
 
 
@@ -236,7 +236,7 @@ def test_torchvision_data(tmp_path):
     save_images(tmp_path / "tree" / "a", [RGB[0], RGB[1, :, :20]])
     images = TorchvisionImages("ImageFolder", str(tmp_path / "tree"), size=16)
     assert images.read([0, 1]).shape == (2, 3, 16, 16) and len(images) == 2
-    with pytest.raises(SGMError, match="differ in size; set `size`"):
+    with pytest.raises(SGMError, match=r"must have one size, got .*; set `size`"):
         TorchvisionImages("ImageFolder", str(tmp_path / "tree")).read([0, 1])
     with pytest.raises(SGMError, match="no class Nothing"):
         TorchvisionImages("Nothing", str(tmp_path))

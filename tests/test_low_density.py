@@ -19,7 +19,6 @@ from sgm_lightning.images.base import ArrayImages
 
 BACKBONE = {"class_path": "DiffusersCheckpoint", "init_args": {"path": f"{FASHION}_classes"}}
 IMAGES = {"class_path": "FashionMNIST", "init_args": {"limit": 40}}
-REAL = {"class_path": "ImagesSource", "init_args": {"images": IMAGES}}
 
 
 @pytest.fixture(autouse=True)
@@ -54,10 +53,9 @@ def predict(folder, name, guidance):
 
 def test_from_a_data_set_to_samples(tmp_path):
     assert predict(tmp_path, "plain", None) == 0
-    classifier = fit(tmp_path, "classes", REAL, 10)
-    own = {"class_path": "ImagesSource", "init_args": {"images": {"class_path": "RunImages"}}}
-    own["init_args"]["images"]["init_args"] = {"path": str(tmp_path / "plain")}
-    both = {"class_path": "RealAndDrawn", "init_args": {"drawn": own, "real": REAL}}
+    classifier = fit(tmp_path, "classes", IMAGES, 10)
+    own = {"class_path": "RunImages", "init_args": {"path": str(tmp_path / "plain")}}
+    both = {"class_path": "RealAndDrawn", "init_args": {"drawn": own, "real": IMAGES}}
     discriminator = fit(tmp_path, "discriminator", both, 2)
     means = tmp_path / "means.safetensors"
     extractor = {"class_path": "NoisyClassifierFeatures", "init_args": {"classifier": classifier}}

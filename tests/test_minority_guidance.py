@@ -18,17 +18,14 @@ from sgm_lightning.classifiers import ClassifierFlags, NewClassifier, StackedCla
 from sgm_lightning.cli import main
 from sgm_lightning.diffusion.noise import Purpose
 from sgm_lightning.diffusion.pixels import from_uint8
-from sgm_lightning.images import FashionMNIST, FolderSource, ImagesSource, MinorityLevels, RealAndDrawn
+from sgm_lightning.images import FashionMNIST, ImageFolder, MinorityLevels, RealAndDrawn
 from sgm_lightning.images.levels import level_of, read_levels, thresholds
 
 ROOT = Path(__file__).parents[1]
 CLASSIFIER = ROOT / "checkpoints/fashion_mnist_minority_classifier"
 COUNT = 15
 BACKBONE = {"class_path": "DiffusersCheckpoint", "init_args": {"path": str(FASHION)}}
-SOURCE = {
-    "class_path": "ImagesSource",
-    "init_args": {"images": {"class_path": "FashionMNIST", "init_args": {"limit": COUNT}}},
-}
+SOURCE = {"class_path": "FashionMNIST", "init_args": {"limit": COUNT}}
 FLAGS = {"image_size": 28, "in_channels": 1, "out_channels": 3, "classifier_width": 32, "classifier_depth": 1,
          "channel_mult": "1,1", "classifier_attention_resolutions": "", "classifier_resblock_updown": False,
          "classifier_pool": "adaptive", "num_head_channels": 32, "dropout": 0.1}  # fmt: skip
@@ -141,12 +138,12 @@ def test_broken_pictures_have_no_level(tmp_path):
     for i in range(6):
         Image.fromarray(rng.integers(0, 256, (28, 28), dtype=np.uint8)).save(tmp_path / f"images/{i}.png")
     (tmp_path / "images/2.png").write_bytes(b"no picture")
-    source = {"class_path": "FolderSource", "init_args": {"root": str(tmp_path / "images")}}
+    source = {"class_path": "ImageFolder", "init_args": {"path": str(tmp_path / "images")}}
     assert score(tmp_path, source=source) == 1
     assert score(tmp_path, source=source, max_broken=1) == 0
     found = read_levels(tmp_path / "levels.safetensors")
     assert found.levels[2] == -1 and torch.isnan(found.scores[2]) and int((found.levels >= 0).sum()) == 5
-    levels = MinorityLevels(FolderSource(str(tmp_path / "images")), str(tmp_path / "levels.safetensors"))
+    levels = MinorityLevels(ImageFolder(str(tmp_path / "images")), str(tmp_path / "levels.safetensors"))
     assert len(levels) == 5 and levels.labels.tolist() == found.levels[[0, 1, 3, 4, 5]].tolist()
     assert np.array_equal(levels.picture(2), levels.source.picture(3))
 
@@ -159,7 +156,7 @@ def test_broken_pictures_are_counted_over_all_parts_and_calls(tmp_path, capsys):
         Image.fromarray(rng.integers(0, 256, (28, 28), dtype=np.uint8)).save(tmp_path / f"images/{i}.png")
     for i in (0, 3):
         (tmp_path / f"images/{i}.png").write_bytes(b"no picture")
-    options = {"source": {"class_path": "FolderSource", "init_args": {"root": str(tmp_path / "images")}}, "part_size": 2}
+    options = {"source": {"class_path": "ImageFolder", "init_args": {"path": str(tmp_path / "images")}}, "part_size": 2}
     for _ in range(2):
         assert score(tmp_path, **options, max_broken=1) == 1
         error = capsys.readouterr().err
@@ -191,17 +188,17 @@ def test_levels_are_the_released_ones():
 
 def test_levels_belong_to_their_pictures(scored):
     file = str(scored / "levels.safetensors")
-    assert len(MinorityLevels(ImagesSource(FashionMNIST(limit=COUNT)), file)) == COUNT
+    assert len(MinorityLevels(FashionMNIST(limit=COUNT), file)) == COUNT
     with pytest.raises(SGMError, match="other pictures"):
-        MinorityLevels(ImagesSource(FashionMNIST("test", limit=COUNT)), file)
+        MinorityLevels(FashionMNIST("test", limit=COUNT), file)
     with pytest.raises(SGMError, match="got a source of 5"):
-        MinorityLevels(ImagesSource(FashionMNIST(limit=5)), file)
+        MinorityLevels(FashionMNIST(limit=5), file)
     with pytest.raises(SGMError, match="sgm-lightning score"):
-        MinorityLevels(ImagesSource(FashionMNIST(limit=COUNT)), str(scored / "none.safetensors"))
+        MinorityLevels(FashionMNIST(limit=COUNT), str(scored / "none.safetensors"))
 
 
 def test_real_and_drawn():
-    drawn, real = ImagesSource(FashionMNIST(limit=2)), ImagesSource(FashionMNIST("test", limit=3))
+    drawn, real = FashionMNIST(limit=2), FashionMNIST("test", limit=3)
     both = RealAndDrawn(drawn, real)
     assert len(both) == 5 and both.labels.tolist() == [0, 0, 1, 1, 1]
     assert np.array_equal(both.picture(1), drawn.picture(1)) and np.array_equal(both.picture(2), real.picture(0))

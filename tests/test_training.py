@@ -25,7 +25,7 @@ from sgm_lightning.backbones.lora import LoRA
 from sgm_lightning.backbones.rebuild import with_classes, without_classes
 from sgm_lightning.cli import main
 from sgm_lightning.fit import TrainingData, TrainingModule
-from sgm_lightning.images import FolderSource
+from sgm_lightning.images import ImageFolder
 
 ROOT = Path(__file__).parents[1]
 FLAGS = {
@@ -310,18 +310,18 @@ def test_adapters_beside_new_classes(tmp_path, folder, capsys):
 
 
 def test_held_out_classes_go_by_name(tmp_path, folder, capsys):
-    source = {"class_path": "sgm_lightning.images.FolderSource", "init_args": {"root": str(folder)}}
+    source = {"class_path": "sgm_lightning.images.ImageFolder", "init_args": {"path": str(folder)}}
     (tmp_path / "held_out").mkdir()
     for name in ("light", "medium"):
         shutil.copytree(folder / "light", tmp_path / "held_out" / name)
-    other = {"class_path": source["class_path"], "init_args": {"root": str(tmp_path / "held_out"), "classes": "subfolder"}}
+    other = {"class_path": source["class_path"], "init_args": {"path": str(tmp_path / "held_out"), "classes": "subfolder"}}
     config = settings(folder, model__num_classes=2, trainer__max_steps=1)
     config["data"] = {"class_path": "sgm_lightning.fit.TrainingData",
                       "init_args": {"source": source, "held_out": other, "batch_size": 4}}  # fmt: skip
     assert fit(tmp_path, config) == 1
     assert "must be among those trained on, got medium" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "held_out" / "medium")
-    data = TrainingData(FolderSource(str(folder)), FolderSource(str(tmp_path / "held_out"), "subfolder"), batch_size=4)
+    data = TrainingData(ImageFolder(str(folder)), ImageFolder(str(tmp_path / "held_out"), "subfolder"), batch_size=4)
     data.trainer = SimpleNamespace(
         lightning_module=SimpleNamespace(image_shape=(1, 8, 8), num_classes=2), world_size=1, global_rank=0
     )

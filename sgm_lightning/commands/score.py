@@ -15,9 +15,9 @@ from sgm_lightning.commands.parsing import call
 from sgm_lightning.diffusion import Condition, Denoiser, NoiseLevel, SampleNoise
 from sgm_lightning.diffusion.noise import Purpose, generator
 from sgm_lightning.errors import SGMError
-from sgm_lightning.images import Source
+from sgm_lightning.images import Images
 from sgm_lightning.images.cache import Broken, square_or_reason
-from sgm_lightning.images.crop import Prepare
+from sgm_lightning.images.crop import Square
 from sgm_lightning.images.levels import Levels, identity, level_of, thresholds
 from sgm_lightning.run import DRAW_VERSION, Claims, RunDir, weights_sha256
 from sgm_lightning.run.chunk_file import DamagedChunk
@@ -27,7 +27,7 @@ from sgm_lightning.signals import stop_signals
 
 def score(
     backbone: Checkpoint,
-    source: Source,
+    source: Images,
     output: str,
     score: MinorityScore | None = None,
     spacing: str | int | None = "100",
@@ -48,7 +48,7 @@ def score(
     Args:
         backbone: The model that scores.
         source: The pictures.
-        output: `.safetensors` file to write; `sources.MinorityLevels` reads it.
+        output: `.safetensors` file to write; `images.MinorityLevels` reads it.
         score: Minority score of a picture; default as released: `LPIPS` on VGG, the ratio 0.6 of the chain, mean of 5 draws,
             x0_hat clipped.
         spacing: Steps of the chain.
@@ -72,7 +72,7 @@ def score(
         score = MinorityScore(LPIPS("vgg"), NoiseLevel(ratio=0.6), num_draws=5, clip=True)
     score = score.to(on).eval()
     score.place(denoiser, 0, 0)  # raises if the chain has no such level
-    prepare = Prepare(denoiser.image_shape[1], channels or denoiser.image_shape[0], value_range=value_range)
+    prepare = Square(denoiser.image_shape[1], channels or denoiser.image_shape[0], value_range=value_range)
     settings = {
         "draw_version": DRAW_VERSION,
         "weights": weights_sha256(denoiser.network.state_dict()),
@@ -106,8 +106,8 @@ class _Scoring:
     def __init__(
         self,
         denoiser: Denoiser,
-        source: Source,
-        prepare: Prepare,
+        source: Images,
+        prepare: Square,
         score: MinorityScore,
         seed: int,
         batch_size: int,

@@ -19,7 +19,7 @@ class EvaluationCLI(LightningCLI):
         return {"test": {"model", "dataloaders", "datamodule", "ckpt_path", "verbose", "weights_only"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--output", type=str, default="runs/test", help="Folder for metrics.json and the pictures.")
+        parser.add_argument("--output", type=str, default="runs/test", help="Folder for metrics.json and the figures.")
         parser.add_lightning_class_args(ReportWriter, "writer")
         parser.link_arguments("output", "writer.output")
 

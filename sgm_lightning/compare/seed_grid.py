@@ -1,4 +1,4 @@
-"""A picture of a comparison: one row a method, one column a seed."""
+"""A figure of a comparison: one row a method, one column a seed."""
 
 from __future__ import annotations
 

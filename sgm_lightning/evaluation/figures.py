@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: histograms, the rarest and the commonest samples, minority score against bound."""
+"""Figures of an evaluation: histograms, the rarest and the commonest samples, minority score against bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture of a run: its first samples, above them the unguided ones of the same noise where they were drawn."""
+"""A figure of a run: its first samples, above them the unguided ones of the same noise where they were drawn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def save_grid(path: Path, rows: list[tuple[str, np.ndarray]], columns: int = 12)
         columns: Images a line.
 
     Returns:
-        The picture, (H, W, 3) uint8.
+        The figure, (H, W, 3) uint8.
     """
     blocks = []
     for title, images in rows:

@@ -1,4 +1,4 @@
-"""Everything an evaluation leaves behind: metrics.json, pictures, TensorBoard."""
+"""Everything an evaluation leaves behind: metrics.json, figures, TensorBoard."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def write_evaluation(folder: Path, report: Report, reads: dict[str, Read], exper
         folder: Where to.
         report: The evaluation.
         reads: For each of its sets, a function from sample indices to (n, C, H, W) uint8 images.
-        experiment: TensorBoard's `SummaryWriter`, which then gets scalars, histograms and the pictures.
+        experiment: TensorBoard's `SummaryWriter`, which then gets scalars, histograms and the figures.
     """
     report.write(folder / "metrics.json")
-    pictures = []
+    figures = []
     columns = list(dict.fromkeys(name for results in report.sets.values() for name in results.per_sample))
     if columns:
         save_histograms(folder / "histograms.png", report.sets)
         ranked = "minority_score" if "minority_score" in columns else next(c for c in columns if c.endswith("avg_knn"))
         sets = {name: (results, reads[name]) for name, results in report.sets.items() if ranked in results.per_sample}
         save_extremes(folder / "extremes.png", sets, ranked)
-        pictures += ["histograms", "extremes"]
+        figures += ["histograms", "extremes"]
     if {"minority_score", "nelbo"} <= set(columns):
         save_scatter(folder / "scatter.png", report.sets)
-        pictures.append("scatter")
+        figures.append("scatter")
     if experiment is None:
         return
     for name, results in report.sets.items():
@@ -40,7 +40,7 @@ def write_evaluation(folder: Path, report: Report, reads: dict[str, Read], exper
                 experiment.add_scalar(f"{key}/{name}", value.value, value.num_samples)
         for key, values in results.per_sample.items():
             experiment.add_histogram(f"{key}/{name}", values, len(values))
-    for picture in pictures:
-        image = matplotlib.image.imread(folder / f"{picture}.png")[..., :3]
-        experiment.add_image(picture, image, 0, dataformats="HWC")
+    for figure in figures:
+        image = matplotlib.image.imread(folder / f"{figure}.png")[..., :3]
+        experiment.add_image(figure, image, 0, dataformats="HWC")
     experiment.flush()

@@ -12,7 +12,7 @@ from sgm_lightning.evaluation.report import write_scores
 
 
 class ReportWriter(pl.Callback):
-    """`metrics.json`, a CSV of per-sample scores for every set, pictures, TensorBoard events, and a printed table.
+    """`metrics.json`, a CSV of per-sample scores for every set, figures, TensorBoard events, and a printed table.
 
     Args:
         output: Folder to write into.

@@ -6,7 +6,7 @@ from sgm_lightning.features.fashion_mnist import FashionMNISTClassifier
 from sgm_lightning.features.inception import InceptionV3
 from sgm_lightning.features.library import TimmFeatures, TorchvisionFeatures
 from sgm_lightning.features.noisy_classifier import NoisyClassifierFeatures
-from sgm_lightning.features.prepare import Prepare
+from sgm_lightning.features.normalise import Normalise
 from sgm_lightning.features.random_convolutions import RandomConvolutions
 from sgm_lightning.features.reference import Reference
 
@@ -17,7 +17,7 @@ __all__ = [
     "InceptionV3",
     "ModuleFeatures",
     "NoisyClassifierFeatures",
-    "Prepare",
+    "Normalise",
     "RandomConvolutions",
     "Reference",
     "TimmFeatures",

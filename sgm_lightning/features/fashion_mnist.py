@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sgm_lightning.features.extractor import FeatureExtractor, load_weights
-from sgm_lightning.features.prepare import Prepare
+from sgm_lightning.features.normalise import Normalise
 
 
 class SmallClassifier(nn.Module):
@@ -47,7 +47,7 @@ class FashionMNISTClassifier(FeatureExtractor):
     def __init__(self, weights: str = "checkpoints/fashion_mnist_features/classifier.safetensors") -> None:
         super().__init__()
         self.name = "Fashion-MNIST classifier"
-        self.prepare = Prepare(channels=1)
+        self.prepare = Normalise(channels=1)
         self.network = SmallClassifier()
         load_weights(self.network, weights)
         self.eval().requires_grad_(False)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.extractor import FeatureExtractor
-from sgm_lightning.features.prepare import Prepare
+from sgm_lightning.features.normalise import Normalise
 from sgm_lightning.files.weights import load_tensors
 
 
@@ -33,7 +33,7 @@ class InceptionV3(FeatureExtractor):
         except ImportError:
             raise SGMError("InceptionV3 needs `torch-fidelity`; install it with `pip install sgm-lightning[fid]`.") from None
         self.name = f"InceptionV3 {features}"
-        self.prepare = Prepare(channels=3, repeat_gray=repeat_gray)
+        self.prepare = Normalise(channels=3, repeat_gray=repeat_gray)
         self.spatial = features == "spatial"
         path = weights or _downloaded(port.URL_INCEPTION_V3)
         # torch-fidelity unpickles whatever is there: let tensors alone pass.

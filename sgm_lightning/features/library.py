@@ -9,7 +9,7 @@ from torch import nn
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.extractor import ModuleFeatures, load_weights
-from sgm_lightning.features.prepare import Prepare
+from sgm_lightning.features.normalise import Normalise
 
 _IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 # Short names for what papers call them.
@@ -36,7 +36,7 @@ class TorchvisionFeatures(ModuleFeatures):
         if weights is not None:
             load_weights(network, weights)
         _drop_head(network)
-        super().__init__(network, Prepare(size=size, repeat_gray=repeat_gray, **_IMAGENET), name=f"{model} (torchvision)")
+        super().__init__(network, Normalise(size=size, repeat_gray=repeat_gray, **_IMAGENET), name=f"{model} (torchvision)")
 
 
 class TimmFeatures(ModuleFeatures):
@@ -66,7 +66,7 @@ class TimmFeatures(ModuleFeatures):
         if weights is not None:
             load_weights(network, weights)
         config = timm.data.resolve_model_data_config(network)  # type: ignore[attr-defined]
-        prepare = Prepare(
+        prepare = Normalise(
             size=size or config["input_size"][-1],
             channels=config["input_size"][0],
             repeat_gray=repeat_gray,

@@ -8,7 +8,7 @@ from torch import Tensor
 from sgm_lightning.classifiers import Classifier, NoisyClassifier
 from sgm_lightning.classifiers.base import loaded
 from sgm_lightning.features.extractor import FeatureExtractor
-from sgm_lightning.features.prepare import Prepare
+from sgm_lightning.features.normalise import Normalise
 
 
 class NoisyClassifierFeatures(FeatureExtractor):
@@ -23,7 +23,7 @@ class NoisyClassifierFeatures(FeatureExtractor):
         super().__init__()
         self.classifier = loaded(classifier)
         channels, size, _ = self.classifier.image_shape
-        self.prepare = Prepare(size, channels)
+        self.prepare = Normalise(size, channels)
         self.name = name
 
     def features(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sgm_lightning.features.extractor import FeatureExtractor
-from sgm_lightning.features.prepare import Prepare
+from sgm_lightning.features.normalise import Normalise
 
 
 class RandomConvolutions(FeatureExtractor):
@@ -29,7 +29,7 @@ class RandomConvolutions(FeatureExtractor):
     def __init__(self, channels: int = 1, dim: int = 32, seed: int = 0, size: int = 28) -> None:
         super().__init__()
         self.name = f"random convolutions ({dim})"
-        self.prepare = Prepare(size=size, channels=channels)
+        self.prepare = Normalise(size=size, channels=channels)
         source = np.random.Generator(np.random.Philox(seed))
         widths = (channels, 32, 64, 128)
         layers: list[nn.Module] = []

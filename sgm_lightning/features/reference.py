@@ -42,7 +42,7 @@ class Reference:
         file, made_by = self.file, extractor.fingerprint()
         if file is None:
             assert self.images is not None
-            key = f"{made_by[:16]}-{self.images.fingerprint()[:16]}"
+            key = f"{made_by[:16]}-{self.images.pixels_sha256()[:16]}"
             file = cache_folder() / f"features-{key}.safetensors"
         if not file.is_file():
             if self.images is None:
@@ -54,7 +54,7 @@ class Reference:
                 f"{file} holds features of {text['features']}, another extractor or other weights than "
                 f"{extractor.name}; remove it, or name another file."
             )
-        if self.images is not None and text["images"] != self.images.fingerprint():
+        if self.images is not None and text["images"] != self.images.pixels_sha256():
             raise SGMError(f"{file} holds features of {text['name']}, other images than {self.images.name}; remove it.")
         return found.float(), {"name": text["name"], "num_samples": len(found), "sha256": text["images"]}
 
@@ -63,7 +63,7 @@ def save_reference(file: Path, images: Images, extractor: FeatureExtractor) -> N
     """Write the features of a set, in float16, with the fingerprints of both."""
     text = {
         "name": images.name,
-        "images": images.fingerprint(),
+        "images": images.pixels_sha256(),
         "features": extractor.name,
         "extractor": extractor.fingerprint(),
         "describe": json.dumps(extractor.describe()),

@@ -1,4 +1,4 @@
-"""Pictures of any source to train on."""
+"""Pictures to train on."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader
 from sgm_lightning.diffusion.noise import Purpose, generator
 from sgm_lightning.errors import SGMError
 from sgm_lightning.fit.draws import Draws, HeldOut, Positions, TrainingBatch
-from sgm_lightning.images import FolderSource, Source
-from sgm_lightning.images.crop import Prepare
+from sgm_lightning.images import ImageFolder, Images
+from sgm_lightning.images.crop import Square
 from sgm_lightning.images.squares import Squares
 
 
 class TrainingData(pl.LightningDataModule):
-    """Pictures of any source to train on, some held out.
+    """Pictures of any set to train on, some held out.
 
     Args:
         source: The pictures.
@@ -38,8 +38,8 @@ class TrainingData(pl.LightningDataModule):
 
     def __init__(
         self,
-        source: Source,
-        held_out: Source | None = None,
+        source: Images,
+        held_out: Images | None = None,
         held_out_share: float = 0.05,
         held_out_limit: int | None = 1000,
         batch_size: int = 64,
@@ -169,9 +169,9 @@ class TrainingData(pl.LightningDataModule):
                 raise SGMError(
                     f"The model has {channels} channels, got data.channels: {self.channels}; set it to {channels}."
                 )
-            prepare = Prepare(size, channels, self.crop, self.flip, self.value_range)
-            _check_pictures(source, prepare, self.channels is None)
-            squares.append(Squares(source, prepare, self.max_broken, self.cache))
+            to_square = Square(size, channels, self.crop, self.flip, self.value_range)
+            _check_pictures(source, to_square, self.channels is None)
+            squares.append(Squares(source, to_square, self.max_broken, self.cache))
         self._opened = squares[0], squares[1] if len(squares) > 1 else None
         return self._opened
 
@@ -187,7 +187,7 @@ class FolderData(TrainingData):
     """
 
     def __init__(self, root: str, classes: Literal["auto", "subfolder", "prefix", "none"] = "auto", **kwargs: Any) -> None:
-        super().__init__(FolderSource(root, classes), **kwargs)
+        super().__init__(ImageFolder(root, classes), **kwargs)
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -219,17 +219,17 @@ def _check_labels(labels: np.ndarray | None, num_classes: int | None) -> None:
         raise SGMError(f"Labels must lie in [0, {num_classes}) for this model, got {wrong}; set `model.num_classes`.")
 
 
-def _check_pictures(source: Source, prepare: Prepare, as_they_are: bool) -> None:
+def _check_pictures(source: Images, to_square: Square, as_they_are: bool) -> None:
     """Raise unless the first readable picture suits the settings; `as_they_are`: and has the model's channels."""
     for index in range(min(len(source), 16)):
         try:
             picture = source.picture(index)
         except SGMError:
             continue
-        if as_they_are and picture.shape[2] != prepare.channels:
+        if as_they_are and picture.shape[2] != to_square.channels:
             raise SGMError(
-                f"The model has {prepare.channels} channels, got pictures of {picture.shape[2]}; set "
-                f"`data.channels: {prepare.channels}` to convert them."
+                f"The model has {to_square.channels} channels, got pictures of {picture.shape[2]}; set "
+                f"`data.channels: {to_square.channels}` to convert them."
             )
-        prepare.square(picture, np.random.default_rng(0))
+        to_square(picture, np.random.default_rng(0))
         return

@@ -17,7 +17,7 @@ from sgm_lightning.samplers import DDPM
 
 
 class SampleGrid(Callback):
-    """Ancestral samples, always of the same noise, as a picture in TensorBoard at every validation.
+    """Ancestral samples, always of the same noise, as a figure in TensorBoard at every validation.
 
     Args:
         images: How many; 0 for none.
@@ -47,5 +47,5 @@ class SampleGrid(Callback):
         with torch.autocast(pl_module.device.type, enabled=False):
             noise = SampleNoise(0, indices, denoiser.image_shape, pl_module.device)
             images = to_uint8(DDPM()(denoiser, noise, None, Condition(labels))).cpu()
-        picture = make_grid(images, nrow=8, padding=1, pad_value=255)
-        trainer.logger.experiment.add_image("samples", picture, trainer.global_step)
+        figure = make_grid(images, nrow=8, padding=1, pad_value=255)
+        trainer.logger.experiment.add_image("samples", figure, trainer.global_step)

@@ -3,32 +3,27 @@
 from sgm_lightning.images.archive import NpzImages, RunImages
 from sgm_lightning.images.base import ArrayImages, Images
 from sgm_lightning.images.fashion_mnist import FashionMNIST
-from sgm_lightning.images.files import CSVSource, FolderSource
-from sgm_lightning.images.folder import ImageFolder
-from sgm_lightning.images.images_source import ImagesSource
-from sgm_lightning.images.long_tail import LongTail, long_tail_counts
+from sgm_lightning.images.files import CSVImages, ImageFolder
+from sgm_lightning.images.levels import MinorityLevels
 from sgm_lightning.images.medmnist import MedMNIST
-from sgm_lightning.images.minority_levels import MinorityLevels
 from sgm_lightning.images.open import open_images
 from sgm_lightning.images.real_and_drawn import RealAndDrawn
-from sgm_lightning.images.source import Source
+from sgm_lightning.images.subset import LongTail, Subset, long_tail_counts
 from sgm_lightning.images.torchvision import TorchvisionImages
 
 __all__ = [
     "ArrayImages",
-    "CSVSource",
+    "CSVImages",
     "FashionMNIST",
-    "FolderSource",
     "ImageFolder",
     "Images",
-    "ImagesSource",
     "LongTail",
     "MedMNIST",
     "MinorityLevels",
     "NpzImages",
     "RealAndDrawn",
     "RunImages",
-    "Source",
+    "Subset",
     "TorchvisionImages",
     "long_tail_counts",
     "open_images",

@@ -37,7 +37,7 @@ class NpzImages(ArrayImages):
     """An archive with arr_0 (N, H, W, C) uint8 and, optionally, arr_1 (N,) labels.
 
     Args:
-        path: The file.
+        path: Path of the `.npz` file.
         limit: The first so many images only.
         name: What reports call the set; default the file's name.
     """
@@ -55,7 +55,7 @@ class RunImages(NpzImages):
     """The samples of a finished run, with their minority scores.
 
     Args:
-        path: The run folder.
+        path: Folder of the run.
         which: `samples`, or `baseline`: the unguided ones of the same noise.
         limit: The first so many images only.
         name: What reports call the set; default the folder's name.
@@ -75,4 +75,4 @@ class RunImages(NpzImages):
             raise SGMError(f"The run {folder} has no {which}.npz; draw it with `model.baseline: true`.")
         super().__init__(str(folder / f"{which}.npz"), limit, name or (folder.name if which == "samples" else which))
         column = "score" if which == "samples" else "baseline_score"
-        self._scores = torch.from_numpy(RunDir(folder).scores()[column][:limit]).float()
+        self.scores = torch.from_numpy(RunDir(folder).scores()[column][:limit]).float()

@@ -12,8 +12,8 @@ import numpy as np
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.atomic import remove_leftovers, write_atomically
-from sgm_lightning.images.crop import Prepare
-from sgm_lightning.images.source import Source
+from sgm_lightning.images.base import Images
+from sgm_lightning.images.crop import Square
 
 
 class Broken:
@@ -44,27 +44,27 @@ class Broken:
 
 
 def cached_squares(
-    source: Source, fingerprint: str, prepare: Prepare, folder: Path, broken: Broken
+    source: Images, key: str, to_square: Square, folder: Path, broken: Broken
 ) -> tuple[np.ndarray, np.ndarray]:
     """The squares of all readable pictures, made on the first call.
 
     Args:
-        source: The pictures.
-        fingerprint: Theirs.
-        prepare: How they become squares; without a random crop.
-        folder: Where caches are kept, one file a (source, size, channels, 8 bits or more).
+        source: The set of pictures.
+        key: The set's `cache_key`.
+        to_square: How they become squares; without a random crop.
+        folder: Where caches are kept, one file a (set, size, channels, 8 bits or more).
         broken: Takes note of what cannot be read.
 
     Returns:
-        (n, size, size, channels) squares, memory-mapped, and (n,) their indices in the source.
+        (n, size, size, channels) squares, memory-mapped, and (n,) their indices in the set.
     """
-    kind = "" if prepare.value_range is None else "-ranged"  # more than 8 bits are kept as floats then
-    file = folder / f"{fingerprint[:32]}-{prepare.size}-{prepare.channels}{kind}.npy"
+    kind = "" if to_square.value_range is None else "-ranged"  # more than 8 bits are kept as floats then
+    file = folder / f"{key[:32]}-{to_square.size}-{to_square.channels}{kind}.npy"
     squares, reasons = _open(file) if file.is_file() else (None, {})
     # What could not be read may have been a disk that was away.
-    if squares is None or any(isinstance(square_or_reason(source, prepare, index), np.ndarray) for index in reasons):
+    if squares is None or any(isinstance(square_or_reason(source, to_square, index), np.ndarray) for index in reasons):
         broken.reasons.clear()
-        _build(source, prepare, file, broken)
+        _build(source, to_square, file, broken)
         squares, reasons = _open(file)
     for index, reason in reasons.items():
         broken.add(index, reason)
@@ -81,7 +81,7 @@ def _open(file: Path) -> tuple[np.ndarray, dict[int, str]]:
     return squares, {int(index): reason for index, reason in reasons.items()}
 
 
-def _build(source: Source, prepare: Prepare, file: Path, broken: Broken) -> None:
+def _build(source: Images, to_square: Square, file: Path, broken: Broken) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -90,21 +90,21 @@ def _build(source: Source, prepare: Prepare, file: Path, broken: Broken) -> None
 
     def write(out: IO[bytes]) -> None:
         try:
-            _write(source, prepare, out, broken)
+            _write(source, to_square, out, broken)
         except OSError as error:
             raise SGMError(f"{file} cannot be written ({error.strerror}); set $SGM_CACHE to another disk.") from None
 
     write_atomically(file, write)
 
 
-def _write(source: Source, prepare: Prepare, out: IO[bytes], broken: Broken) -> None:
+def _write(source: Images, to_square: Square, out: IO[bytes], broken: Broken) -> None:
     first: np.ndarray | None = None
     begin = 0
     # Decoders give up the interpreter's lock.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(source), 256):
             rows = range(start, min(start + 256, len(source)))
-            made = pool.map(lambda index: square_or_reason(source, prepare, index), rows)
+            made = pool.map(lambda index: square_or_reason(source, to_square, index), rows)
             for index, square in zip(rows, made, strict=True):
                 if isinstance(square, str):
                     broken.add(index, square)
@@ -126,9 +126,9 @@ def _write(source: Source, prepare: Prepare, out: IO[bytes], broken: Broken) -> 
     out.write(json.dumps(broken.reasons).encode())
 
 
-def square_or_reason(source: Source, prepare: Prepare, index: int) -> np.ndarray | str:
+def square_or_reason(source: Images, to_square: Square, index: int) -> np.ndarray | str:
     """A square, or why there is none."""
     try:
-        return prepare.square(source.picture(index))
+        return to_square(source.picture(index))
     except SGMError as error:
         return str(error)

@@ -11,8 +11,8 @@ from PIL import Image
 from sgm_lightning.errors import SGMError
 
 
-class Prepare:
-    """Halve by area while twice too large, resize bicubically, crop, bring to the wanted channels.
+class Square:
+    """Makes squares of pictures: halves by area while twice too large, resizes bicubically, crops, converts channels.
 
     Args:
         size: Side of the result.
@@ -40,7 +40,7 @@ class Prepare:
         """Whether the square differs from time to time (mirroring apart)."""
         return self.crop == "random"
 
-    def square(self, picture: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+    def __call__(self, picture: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """(size, size, channels) uint8 or uint16 as the picture; float32 for a value range of more than 8 bits.
 
         Args:

@@ -1,4 +1,4 @@
-"""Pictures in files: a folder, or a CSV of paths and labels."""
+"""Images in files: a folder, or a CSV of paths and labels."""
 
 from __future__ import annotations
 
@@ -10,41 +10,37 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 
 from sgm_lightning.errors import SGMError
+from sgm_lightning.images.base import Images
 from sgm_lightning.images.decode import image_files, read_pixels
-from sgm_lightning.images.source import Source
 
 
-class _Files(Source):
+class _Files(Images):
     """Files and the name of each one's class, or None."""
 
-    def __init__(self, files: Sequence[Path], classes: Sequence[str] | None) -> None:
+    def __init__(self, files: Sequence[Path], classes: Sequence[str] | None, name: str) -> None:
         # One block of bytes: a list of objects would be copied to every worker, page by page, as it is read.
         self._files = np.array([os.fsencode(file) for file in files])
-        self._labels: np.ndarray | None = None
+        self.name = name
         if classes is not None:
             self.class_names = sorted(set(classes), key=_natural)
             number = {name: i for i, name in enumerate(self.class_names)}
-            self._labels = np.array([number[name] for name in classes], dtype=np.int64)
+            self.labels = torch.tensor([number[name] for name in classes])
 
     def __len__(self) -> int:
         return len(self._files)
 
-    def file(self, index: int) -> Path:
-        """Path of one picture."""
-        return Path(os.fsdecode(self._files[index]))
+    def place(self, index: int) -> str:
+        return os.fsdecode(self._files[index])
 
     def picture(self, index: int) -> np.ndarray:
-        return read_pixels(self.file(index))
+        return read_pixels(Path(self.place(index)))
 
-    @property
-    def labels(self) -> np.ndarray | None:
-        return self._labels
-
-    def fingerprint(self) -> str:
+    def cache_key(self) -> str:
         digest = hashlib.sha256()
-        for file in map(self.file, range(len(self))):
+        for file in map(Path, map(self.place, range(len(self)))):
             try:
                 state = file.stat()
             except OSError:
@@ -54,23 +50,28 @@ class _Files(Source):
         return digest.hexdigest()
 
 
-class FolderSource(_Files):
+class ImageFolder(_Files):
     """All image files below a folder, in order of their paths.
 
     Args:
-        root: The folder.
-        classes: `auto`: by subfolder where there are several, else none; `subfolder`: the first folder below the root;
+        path: Folder with the files, in subfolders or not.
+        classes: `auto`: by subfolder where there are several, else none; `subfolder`: the first folder below the path;
             `prefix`: the file's name up to the first underscore, as in ADM; `none`.
-        limit: The first so many files only.
+        limit: The first so many images only.
+        name: What reports call the set; default the folder's name.
 
     Raises:
         SGMError: If there are no images, or files without a class.
     """
 
     def __init__(
-        self, root: str, classes: Literal["auto", "subfolder", "prefix", "none"] = "auto", limit: int | None = None
+        self,
+        path: str,
+        classes: Literal["auto", "subfolder", "prefix", "none"] = "auto",
+        limit: int | None = None,
+        name: str | None = None,
     ) -> None:
-        folder = Path(root)
+        folder = Path(path)
         files = image_files(folder)[:limit]
         names: list[str] | None = None
         if classes == "prefix":
@@ -82,14 +83,14 @@ class FolderSource(_Files):
             elif names and "" in names:
                 stray = files[names.index("")]
                 raise SGMError(f"{stray} lies in no subfolder, which would be its class; move it or set `classes: none`.")
-        super().__init__(files, names)
+        super().__init__(files, names, name or folder.name)
 
 
-class CSVSource(_Files):
+class CSVImages(_Files):
     """Files named in a CSV with a header line.
 
     Args:
-        file: The CSV.
+        file: Path of the CSV file.
         root: Folder that the paths are relative to; default the CSV's.
         path_column: Column of the paths.
         label_column: Column of the classes; no labels where there is no such column.
@@ -112,6 +113,7 @@ class CSVSource(_Files):
         super().__init__(
             [folder / row[path_column] for _, row in rows],
             [row[label_column] for _, row in rows] if label_column in columns else None,
+            table.name,
         )
 
 

@@ -16,20 +16,21 @@ from torch import Tensor
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.atomic import write_atomically
-from sgm_lightning.images.source import Source
+from sgm_lightning.images.base import Images
+from sgm_lightning.images.subset import Subset
 
 _MADE = "made"  # of the file's header
 
 
 @dataclass
 class Levels:
-    """Minority scores and levels of every picture of a source.
+    """Minority scores and levels of every image of a set.
 
     Attributes:
         scores: (N,) float32 minority scores; NaN for a picture that could not be read.
         levels: (N,) int64 in [0, L), L − 1 the rarest; −1 without a score.
         thresholds: (L − 1,) float32, rising.
-        made: How they were made; `source` is the source's `identity`.
+        made: How they were made; `source` is the set's `identity`.
     """
 
     scores: Tensor
@@ -89,8 +90,8 @@ def read_levels(path: str | Path) -> Levels:
         raise SGMError(f"{path} cannot be read as minority levels ({error}); make it with `sgm-lightning score`.") from None
 
 
-def identity(source: Source) -> str:
-    """What tells a source from another wherever it is kept: N and the pixels of 16 pictures, evenly spread."""
+def identity(source: Images) -> str:
+    """SHA-256 that tells a set from another wherever it is kept: of N and the pixels of 16 pictures, evenly spread."""
     digest = hashlib.sha256(str(len(source)).encode())
     for index in sorted({round(i) for i in np.linspace(0, len(source) - 1, 16)}):
         try:
@@ -99,3 +100,28 @@ def identity(source: Source) -> str:
             continue
         digest.update(repr((index, picture.shape, picture.dtype.str)).encode() + picture.tobytes())
     return digest.hexdigest()
+
+
+class MinorityLevels(Subset):
+    """The images of a set that have a minority score; their class is the level.
+
+    Args:
+        source: The images that were scored.
+        file: What `sgm-lightning score` wrote of them.
+
+    Raises:
+        SGMError: If the file is of other images.
+    """
+
+    def __init__(self, source: Images, file: str) -> None:
+        found = read_levels(file)
+        if len(source) != len(found.scores):
+            raise SGMError(
+                f"{file} holds levels of {len(found.scores)} pictures, got a source of {len(source)}; name the source that "
+                "was scored, or score this one."
+            )
+        if found.made.get("source") != identity(source):
+            raise SGMError(f"{file} holds levels of other pictures than the source got here; score this one.")
+        super().__init__(source, np.flatnonzero(found.levels.numpy() >= 0), f"{source.name} by minority level")
+        self.labels = found.levels[torch.from_numpy(self.indices)]
+        self.class_names = [f"level {level}" for level in range(found.num_levels)]

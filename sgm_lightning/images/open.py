@@ -7,7 +7,7 @@ from pathlib import Path
 from sgm_lightning.errors import SGMError
 from sgm_lightning.images.archive import NpzImages, RunImages
 from sgm_lightning.images.base import Images
-from sgm_lightning.images.folder import ImageFolder
+from sgm_lightning.images.files import ImageFolder
 
 
 def open_images(path: str) -> dict[str, Images]:

@@ -1,25 +1,27 @@
-"""Real pictures and a model's own, for a discriminator between them."""
+"""Real images and a model's own, for a discriminator between them."""
 
 from __future__ import annotations
 
 import hashlib
 
 import numpy as np
+import torch
 
-from sgm_lightning.images.source import Source
+from sgm_lightning.images.base import Images
 
 
-class RealAndDrawn(Source):
-    """Pictures of two sources: class 0 is drawn by a model, class 1 real.
+class RealAndDrawn(Images):
+    """Images of two sets: class 0 is drawn by a model, class 1 real.
 
     Args:
-        drawn: The model's samples.
-        real: Real pictures; about as many.
+        drawn: Samples of the model.
+        real: Real images; about as many.
     """
 
-    def __init__(self, drawn: Source, real: Source) -> None:
+    def __init__(self, drawn: Images, real: Images) -> None:
         self.drawn, self.real = drawn, real
-        self.class_names = ["drawn", "real"]
+        self.name, self.class_names = f"{drawn.name} and {real.name}", ["drawn", "real"]
+        self.labels = torch.arange(2).repeat_interleave(torch.tensor([len(drawn), len(real)]))
 
     def __len__(self) -> int:
         return len(self.drawn) + len(self.real)
@@ -28,10 +30,6 @@ class RealAndDrawn(Source):
         count = len(self.drawn)
         return self.drawn.picture(index) if index < count else self.real.picture(index - count)
 
-    @property
-    def labels(self) -> np.ndarray:
-        return np.repeat(np.array([0, 1]), [len(self.drawn), len(self.real)])
-
-    def fingerprint(self) -> str | None:
-        parts = self.drawn.fingerprint(), self.real.fingerprint()
+    def cache_key(self) -> str | None:
+        parts = self.drawn.cache_key(), self.real.cache_key()
         return None if None in parts else hashlib.sha256(repr(parts).encode()).hexdigest()

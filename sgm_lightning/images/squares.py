@@ -8,19 +8,19 @@ import numpy as np
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.weights import cache_folder
+from sgm_lightning.images.base import Images
 from sgm_lightning.images.cache import Broken, cached_squares, square_or_reason
-from sgm_lightning.images.crop import Prepare
-from sgm_lightning.images.source import Source
+from sgm_lightning.images.crop import Square
 
 _LARGEST_CACHE = 8 * 2**30  # bytes
 
 
 class Squares:
-    """The prepared pictures of a source, with labels.
+    """The squares of a set's pictures, with labels.
 
     Args:
-        source: The pictures.
-        prepare: How they become squares.
+        source: The set of pictures.
+        to_square: How they become squares.
         max_broken: Pictures that may be unreadable; they are named, and others take their places.
         cache: Whether decoded squares are kept on the disk ($SGM_CACHE), if that pays: files, centre crop, up to 8 GiB.
 
@@ -28,18 +28,17 @@ class Squares:
         SGMError: If more pictures are broken.
     """
 
-    def __init__(self, source: Source, prepare: Prepare, max_broken: int = 0, cache: bool = True) -> None:
-        self.source, self.prepare, self.broken = source, prepare, Broken(max_broken)
+    def __init__(self, source: Images, to_square: Square, max_broken: int = 0, cache: bool = True) -> None:
+        self.source, self.to_square, self.broken = source, to_square, Broken(max_broken)
         self.kept: np.ndarray | None = None
         self.indices = np.arange(len(source))
-        key = source.fingerprint() if cache and not prepare.random else None
+        key = source.cache_key() if cache and not to_square.random else None
         if key is not None and self._bytes() <= _LARGEST_CACHE:
             folder = cache_folder() / "squares"
-            self.kept, self.indices = cached_squares(source, key, prepare, folder, self.broken)
+            self.kept, self.indices = cached_squares(source, key, to_square, folder, self.broken)
             if self.broken.reasons:
                 self._tell(list(self.broken.reasons.values()))
-        labels = source.labels
-        self.labels = None if labels is None else labels[self.indices]
+        self.labels = None if source.labels is None else source.labels.numpy()[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -50,18 +49,18 @@ class Squares:
             square = np.asarray(self.kept[row])
         else:
             row, square = self._decode(row, rng)
-        return self.prepare.tensor(square, rng), None if self.labels is None else int(self.labels[row])
+        return self.to_square.tensor(square, rng), None if self.labels is None else int(self.labels[row])
 
     def _bytes(self) -> int:
         """Of all squares, judged by the first readable one."""
-        first = (square_or_reason(self.source, self.prepare, index) for index in range(len(self.source)))
+        first = (square_or_reason(self.source, self.to_square, index) for index in range(len(self.source)))
         return len(self.source) * next((square.nbytes for square in first if not isinstance(square, str)), 0)
 
     def _decode(self, row: int, rng: np.random.Generator) -> tuple[int, np.ndarray]:
         while True:
             if row not in self.broken.reasons:
                 try:
-                    return row, self.prepare.square(self.source.picture(int(self.indices[row])), rng)
+                    return row, self.to_square(self.source.picture(int(self.indices[row])), rng)
                 except SGMError as error:
                     self.broken.add(row, str(error))
                     self._tell([str(error)])

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision.datasets
-from torch import Tensor
 from torchvision.transforms import functional
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.images.base import Images
+from sgm_lightning.images.base import Images, numbered
 
 
 class TorchvisionImages(Images):
-    """A data set of `torchvision.datasets` (CIFAR10, CelebA, LSUN, ImageNet, …).
+    """A data set of `torchvision.datasets` (CIFAR10, CelebA, LSUN, ImageNet, …), labelled where an image has one class.
 
     Args:
         dataset: Name of the class.
-        root: Its folder.
+        root: Folder of the data set.
         options: Further arguments of the class, such as `{train: false, download: true}` or `{split: test}`.
         size: Side to which images are brought: the shorter side resized (bicubic, antialiased), then the centre cropped;
             null: as they are.
         limit: The first so many images only.
         name: What reports call the set.
     """
+
+    one_size = "set `size` to bring them to one"
 
     def __init__(
         self,
@@ -51,29 +51,18 @@ class TorchvisionImages(Images):
         self.size = size
         self.count = len(self.data) if limit is None else min(limit, len(self.data))
         self.name = name or dataset
+        labels = np.asarray(getattr(self.data, "targets", getattr(self.data, "labels", None)))
+        if labels.ndim == 1 and labels.dtype.kind in "iu":
+            self.labels = torch.from_numpy(labels[: self.count].astype(np.int64))
+            self.class_names = numbered(self.labels)
 
     def __len__(self) -> int:
         return self.count
 
-    @property
-    def labels(self) -> Tensor | None:
-        """Class of every image, of sets with one a picture (CIFAR10, ImageNet, SVHN, …)."""
-        found = getattr(self.data, "targets", getattr(self.data, "labels", None))
-        if found is None:
-            return None
-        labels = torch.as_tensor(np.asarray(found))
-        return labels[: self.count].long() if labels.ndim == 1 else None
-
-    def read(self, indices: Sequence[int]) -> Tensor:
-        images = [self._image(index) for index in indices]
-        if len({image.shape for image in images}) > 1:
-            raise SGMError("The data set's images differ in size; set `size` to bring them to one.")
-        return torch.stack(images)
-
-    def _image(self, index: int) -> Tensor:
+    def picture(self, index: int) -> np.ndarray:
         image = self.data[index][0]
         if self.size is not None:
             image = functional.resize(image, self.size, functional.InterpolationMode.BICUBIC)
             image = functional.center_crop(image, self.size)
         pixels = np.array(image)
-        return torch.from_numpy(pixels[..., None] if pixels.ndim == 2 else pixels).permute(2, 0, 1)
+        return pixels[..., None] if pixels.ndim == 2 else pixels

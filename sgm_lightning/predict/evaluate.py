@@ -28,7 +28,7 @@ _SCORES = {"samples": "score", "baseline": "baseline_score"}
 class Evaluate(pl.Callback):
     """Measures every chunk where it is drawn; at the end the first process compares all samples with real images.
 
-    Leaves `metrics.json`, pictures, columns in `scores.csv` and a printed table. Measured rows are kept in the run
+    Leaves `metrics.json`, figures, columns in `scores.csv` and a printed table. Measured rows are kept in the run
     folder (`measures/`), so that an interrupted run does not measure twice.
 
     Args:

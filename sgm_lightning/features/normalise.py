@@ -14,7 +14,7 @@ from sgm_lightning.errors import SGMError
 
 
 @dataclass
-class Prepare:
+class Normalise:
     """Channels, size and normalisation; recorded beside every value that hangs on them.
 
     Args:
