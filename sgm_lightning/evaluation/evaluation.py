@@ -17,6 +17,7 @@ from sgm_lightning.evaluation.statistics import mean_estimate
 from sgm_lightning.metrics import FrechetDistance
 from sgm_lightning.metrics.indexed import IndexedMetric, PerSample, PerSampleMetric
 
+# Of the rows of tables; metrics from elsewhere follow.
 _PLACES = {measure.key: place for place, measure in enumerate(MEASURES)}
 
 
@@ -46,7 +47,7 @@ class Evaluation(nn.Module):
         self.metrics = nn.ModuleDict(
             {name: MetricCollection(dict(metrics), compute_groups=_groups(metrics)) for name, metrics in made.items()}
         )
-        for module in self.modules():
+        for module in self.modules():  # here, so that a metric from elsewhere need not pass torchmetrics' arguments on
             if isinstance(module, Metric):
                 module.sync_on_compute = module._to_sync = synchronise
 
@@ -70,8 +71,8 @@ class Evaluation(nn.Module):
                 results.values[measure.key] = _mean(results.per_sample[measure.key], measure)
         for name, space in self.spaces.items():
             collection: MetricCollection = self.metrics[name]  # type: ignore[assignment]
-            known = dict(collection.items(keep_base=True, copy_state=False))
-            _compute_space(name, space, {key: known[key] for key in self.order[name]}, results)
+            metrics = dict(collection.items(keep_base=True, copy_state=False))
+            _compute_space(name, space, {key: metrics[key] for key in self.order[name]}, results)
         return results
 
 
@@ -82,12 +83,12 @@ def _groups(metrics: Mapping[str, Metric]) -> list[list[str]]:
 
 
 def _compute_space(name: str, space: LoadedSpace, metrics: Mapping[str, Metric], results: Results) -> None:
-    given = {key: measures_of(key, metric) for key, metric in metrics.items()}
+    measures = {key: measures_of(key, metric) for key, metric in metrics.items()}
     columns: dict[str, PerSample] = {}
     for key, metric in metrics.items():
         if isinstance(metric, PerSampleMetric):
             columns[key] = metric.per_sample()
-        elif any(measure.of == "sample" for measure in given[key]):
+        elif any(measure.of == "sample" for measure in measures[key]):
             columns |= metric.per_sample()  # type: ignore[operator]
     for key, column in columns.items():
         _add_column(results, f"{name}/{key}", column)
@@ -95,18 +96,18 @@ def _compute_space(name: str, space: LoadedSpace, metrics: Mapping[str, Metric],
     assert isinstance(frechet, FrechetDistance)
     count = len(results.index) if columns else sum(len(part) for part in frechet.index)  # there: of this process
 
-    known: list[tuple[Measure, Value]] = []
+    numbers: list[tuple[Measure, Value]] = []
     for key, metric in metrics.items():
-        samples = [measure for measure in given[key] if measure.of == "sample"]
-        known += [(m, _mean(results.per_sample[f"{name}/{m.source or m.key}"], m)) for m in samples]
-        if sets := [measure for measure in given[key] if measure.of == "set"]:
-            known += _of_set(key, metric, sets, count)
-    for measure, value in known:
+        samples = [measure for measure in measures[key] if measure.of == "sample"]
+        numbers += [(m, _mean(results.per_sample[f"{name}/{m.source or m.key}"], m)) for m in samples]
+        if sets := [measure for measure in measures[key] if measure.of == "set"]:
+            numbers += _of_set(key, metric, sets, count)
+    for measure, value in numbers:
         value.space, value.k = name, measure.k
         value.reference = _reference(space, measure)
         results.values[f"{name}/{measure.key}"] = value
-    tabled = sorted((measure for measure, _ in known), key=lambda measure: _PLACES.get(measure.key, len(_PLACES)))
-    results.measures |= {f"{name}/{measure.key}": measure for measure in tabled}
+    in_order = sorted((measure for measure, _ in numbers), key=lambda measure: _PLACES.get(measure.key, len(_PLACES)))
+    results.measures |= {f"{name}/{measure.key}": measure for measure in in_order}
 
 
 def _add_column(results: Results, name: str, column: PerSample) -> None:

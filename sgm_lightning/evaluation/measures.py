@@ -77,9 +77,7 @@ MEASURES = (
     Measure("avg_knn", "AvgkNN (k={k})", "sample", "avg_knn", histogram=True),
     Measure("lof", "LOF (k={k})", "sample", "lof", histogram=True),
     Measure("rarity_k3", "rarity (k={k})", "sample", "rarity_k3", unit=_MEAN, averaged=_inside),
-    Measure(
-        "outside_k3", "outside all balls", "sample", "rarity_k3", "rarity_k3", "share outside all balls", averaged=_outside
-    ),
+    Measure("outside_k3", "outside all balls", "sample", "rarity_k3", "rarity_k3", unit=_SHARE, averaged=_outside),
     Measure("rarity_k5", None, "sample", "rarity_k5", unit=_MEAN, averaged=_inside),
     Measure("outside_k5", None, "sample", "rarity_k5", "rarity_k5", unit=_SHARE, averaged=_outside),
     Measure("precision", "precision (k={k})", "sample", "fidelity"),
@@ -131,7 +129,7 @@ METRICS: dict[str, _Usual] = {
     "lof": _Usual(lambda space, _: LocalOutlierFactor(space.real), _neighbours),
     "rarity_k3": _Usual(lambda space, _: RarityScore(space.real, 3), _neighbours),
     "rarity_k5": _Usual(lambda space, _: RarityScore(space.real, 5), _neighbours),
-    "memorised": _Usual(_memorised, lambda space: space.neighbours and None not in (space.training, space.held_out)),
+    "memorised": _Usual(_memorised, lambda space: space.neighbours and space.training is not None),
     "fidelity": _Usual(lambda space, _: PrecisionRecall(space.real), _neighbours),
     "tail_fidelity": _Usual(_tail_fidelity, lambda space: _neighbours(space) and _tail(space)),
     "frechet": _Usual(lambda space, _: FrechetDistance(space.moments), _always),
