@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from sgm_lightning import DiffusersCheckpoint, Lp, SelfGuidance, minority_score
-from sgm_lightning.evaluation import Evaluation, LoadedSpace, Measure, Results, Space, load_spaces
+from sgm_lightning.evaluation import Evaluation, ImageMeasurements, LoadedSpace, Results, Space, load_spaces
 from sgm_lightning.features import EfficientNetLite, FashionMNISTClassifier, RandomConvolutions, Reference
 from sgm_lightning.images import ArrayImages, FashionMNIST, Images
 from sgm_lightning.metrics import avg_knn
@@ -78,7 +78,7 @@ def measure(
         return torch.load(file, weights_only=True)
     print(f"measuring {file.stem}", flush=True)
     denoiser = DiffusersCheckpoint(CHECKPOINT).load().denoiser(100)
-    taker = Measure({key: space.extractor for key, space in known.items()}, nelbo_strata=strata)
+    taker = ImageMeasurements({key: space.extractor for key, space in known.items()}, nelbo_strata=strata)
     s = SelfGuidance().perturb_index(denoiser.process, 0)
     rows: dict[str, list[Tensor]] = {}
     for indices, batch in images.batches(50):

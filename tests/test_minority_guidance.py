@@ -38,7 +38,8 @@ def _cache(tmp_path, monkeypatch):
 
 def score(folder, name="levels", **changes):
     config = {"backbone": BACKBONE, "source": SOURCE, "spacing": 10, "num_levels": 3,
-              "score": {"level": {"ratio": 0.6}, "num_draws": 2, "clip": True}, "part_size": 7, "batch_size": 4, **changes}  # fmt: skip
+              "score": {"level": {"ratio": 0.6}, "num_draws": 2, "clip": True},
+              "part_size": 7, "batch_size": 4, **changes}  # fmt: skip
     (folder / "score.yaml").write_text(yaml.safe_dump(config))
     return main(["score", "--config", str(folder / "score.yaml"), "--output", str(folder / f"{name}.safetensors")])
 

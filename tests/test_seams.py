@@ -1,5 +1,6 @@
 """The seams for other models: a codec, other conditions, any network, any levels of noise, and chains that go up again."""
 
+import itertools
 import math
 
 import numpy as np
@@ -191,7 +192,7 @@ class Start:
 
     def __init__(self, denoiser, count):
         self.noise = SampleNoise(0, range(count), SHAPE)
-        alpha, sigma = denoiser.process.scales(denoiser.process.num_steps - 1)
+        _, sigma = denoiser.process.scales(denoiser.process.num_steps - 1)
         self.scale, self.indices = sigma, range(count)
 
     def start(self):
@@ -279,7 +280,7 @@ def test_a_chain_may_go_up_again():
     """The distribution stays, the noise of a second visit is its own, and nothing depends on the batch."""
     denoiser, sampler = gaussian(0.04, 100), Jumping(clip=False)
     indices = sampler.indices(100)
-    assert len(indices) > 150 and any(later > earlier for earlier, later in zip(indices, indices[1:], strict=False))
+    assert len(indices) > 150 and any(later > earlier for earlier, later in itertools.pairwise(indices))
     x = sampler(denoiser, SampleNoise(0, range(300), SHAPE))
     assert float(x.mean()) == pytest.approx(0.3, abs=0.01) and float(x.std()) == pytest.approx(0.2, rel=0.05)
     noise = SampleNoise(0, [4], SHAPE)
@@ -305,7 +306,7 @@ def test_noise_brings_a_state_to_a_noisier_level():
 def test_a_sampler_of_ones_own_is_its_update():
     class Euler(Sampler):
         def update(self, step, shift):
-            (alpha, sigma), (next_alpha, next_sigma) = step.scales, step.next_scales
+            next_alpha, next_sigma = step.next_scales
             eps = step.process.eps_from_x0(step.x_t, step.index, step.denoised.x0_hat)
             return next_alpha * step.denoised.x0_hat + next_sigma * eps
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.evaluation import Results
+from sgm_lightning.evaluation import Measure, Results
 from sgm_lightning.evaluation.report import paired_differences
+from sgm_lightning.evaluation.results import full_label, measures_in
 from sgm_lightning.evaluation.statistics import Estimate, holm, two_sided_p
 from sgm_lightning.predict.cost import Cost
 
@@ -72,6 +73,16 @@ class Comparison:
         for name, value in (("primary", self.primary), ("realism", self.realism)):
             if value not in columns:
                 raise SGMError(f"{name} must be one of what every sample has ({', '.join(columns)}), got {value}.")
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """The measures that some row has, in the order of tables."""
+        return measures_in(row.results for row in self.rows.values())
+
+    def label(self, name: str) -> str:
+        """`imagenet/avg_knn` in words."""
+        measure = self.measures.get(name)
+        return name if measure is None else full_label(name, measure)
 
     def differences(self) -> dict[str, dict[str, Difference]]:
         """Of every paired row but the reference, by endpoint."""

@@ -31,19 +31,19 @@ class Measuring:
     and wait for one another's.
 
     Args:
-        judge: Spaces and the one model that scores and bounds the images of all rows, with the same draws.
+        evaluator: Spaces and the one model that scores and bounds the images of all rows, with the same draws.
         output: Folder of the comparison.
         device: Where to.
         part: Images a part.
     """
 
-    def __init__(self, judge: EvaluationModule, output: Path, device: torch.device, part: int = 50) -> None:
-        self.judge, self.output, self.device, self.part = judge, output, device, part
+    def __init__(self, evaluator: EvaluationModule, output: Path, device: torch.device, part: int = 50) -> None:
+        self.evaluator, self.output, self.device, self.part = evaluator, output, device, part
 
     def __call__(self, sets: Mapping[str, Images], poll: float = 0.5) -> dict[str, Rows]:
         """Rows of every image of every set."""
-        self.judge.load(sets)
-        self.judge.to(self.device)
+        self.evaluator.load(sets)
+        self.evaluator.to(self.device)
         key = self._key()
         claims = Claims(self.output / CLAIMS)
         claims.folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ class Measuring:
                     print(f"Measuring {name}, images {index[0]} to {index[-1]}", flush=True)
                     labels = None if images.labels is None else images.labels[index].to(self.device)
                     batch = ImageBatch(0, index, pixels.to(self.device), labels, None)
-                    rows = {column: row.cpu().numpy() for column, row in self.judge.rows(batch).items()}
+                    rows = {column: row.cpu().numpy() for column, row in self.evaluator.rows(batch).items()}
                     kept.write(number, rows)
             finally:
                 claims.release(claim)
@@ -94,19 +94,19 @@ class Measuring:
 
     def _key(self) -> str:
         """Equal keys, equal rows of equal images."""
-        judge = self.judge
-        text: list[object] = [judge.measure.fingerprint(), judge.seed]
-        if judge.denoiser is not None:
-            process = judge.denoiser.process
+        evaluator = self.evaluator
+        text: list[object] = [evaluator.measurements.fingerprint(), evaluator.seed]
+        if evaluator.denoiser is not None:
+            process = evaluator.denoiser.process
             chain = {"log_snr": torch.tensor(process.log_snr_list, dtype=torch.float64)}
-            text += [weights_sha256(judge.denoiser.network.state_dict()), weights_sha256(chain)]
-            text += [judge.keep_scores, _description(judge.score), weights_sha256(judge.score.state_dict())]
+            text += [weights_sha256(evaluator.denoiser.network.state_dict()), weights_sha256(chain)]
+            text += [evaluator.keep_scores, _description(evaluator.score), weights_sha256(evaluator.score.state_dict())]
         return hashlib.sha256(json.dumps(text).encode()).hexdigest()
 
 
-def evaluate(judge: EvaluationModule, rows: Rows) -> Results:
+def evaluate(evaluator: EvaluationModule, rows: Rows) -> Results:
     """Every metric of one row of the table."""
-    evaluation = Evaluation(judge.spaces, False, judge.kid_subset_size)
+    evaluation = Evaluation(evaluator.spaces, False, evaluator.kid_subset_size)
     evaluation.update(rows, torch.arange(len(next(iter(rows.values())))))
     return evaluation.compute()
 

@@ -7,21 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sgm_lightning.compare.comparison import Comparison
-from sgm_lightning.compare.tables import label
+from sgm_lightning.evaluation.figures import COLOURS
 from sgm_lightning.evaluation.statistics import mean_estimate
 from sgm_lightning.files.atomic import write_atomically
 
-# Okabe and Ito's colours but yellow, which colour-blind readers tell apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _LARGEST, _SMALLEST, _ANCHOR = 34.0, 7.0, 9.0  # diameters in points
 
 
@@ -39,7 +34,7 @@ def save_plot(path: Path, comparison: Comparison) -> None:
         x, y = (mean_estimate(row.results.per_sample[key], 1) for key in (comparison.realism, comparison.primary))
         cost = costs.get(name)
         size = _ANCHOR if cost is None else _diameter(cost, largest)
-        colour = "0.55" if cost is None else _COLOURS[len(handles) % len(_COLOURS)]
+        colour = "0.55" if cost is None else COLOURS[len(handles) % len(COLOURS)]
         shape = "s" if cost is None else "o"
         bars = {"fmt": "none", "ecolor": colour, "elinewidth": 1.0, "alpha": 0.55, "zorder": 1}
         axes.errorbar(x.value, y.value, y.standard_error, x.standard_error, **bars)  # type: ignore[arg-type]
@@ -48,8 +43,8 @@ def save_plot(path: Path, comparison: Comparison) -> None:
         radii.append(size / 2)
         text = f"{number}  {name}" + ("" if cost is None else f"  ({cost:.0f})")
         handles.append(Line2D([], [], marker=shape, color=colour, markersize=8, linestyle="none", alpha=0.8, label=text))
-    axes.set_xlabel(f"{label(comparison.realism)}: more real →")
-    axes.set_ylabel(f"{label(comparison.primary)}: rarer →")
+    axes.set_xlabel(f"{comparison.label(comparison.realism)}: more real →")
+    axes.set_ylabel(f"{comparison.label(comparison.primary)}: rarer →")
     axes.grid(color="0.93")
     axes.margins(0.08)
     for side in ("top", "right"):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from sgm_lightning.compare.comparison import Comparison, Difference, Row
-from sgm_lightning.evaluation.evaluation import Value
-from sgm_lightning.evaluation.report import LABELS
+from sgm_lightning.evaluation import Value
+from sgm_lightning.evaluation.format import ABSENT, error_digits, markdown, short, to_json, with_error
 from sgm_lightning.files.atomic import write_atomically
 
 
@@ -20,7 +19,7 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
     texts = {
         "table.md": markdown_table(comparison),
         "table.csv": csv_table(comparison),
-        "table.json": json.dumps(_finite(as_dict(comparison)), indent=1, ensure_ascii=False, allow_nan=False),
+        "table.json": to_json(as_dict(comparison)),
         "differences.md": markdown_differences(comparison),
     }
     for name, text in texts.items():
@@ -71,21 +70,20 @@ def csv_table(comparison: Comparison) -> str:
 def markdown_table(comparison: Comparison) -> str:
     """An overview, then a table for every space."""
     rows = comparison.rows
-    own = [key for key in ("minority_score", "nelbo") if any(key in row.results.values for row in rows.values())]
+    shown = {name: measure for name, measure in comparison.measures.items() if measure.label is not None}
     timed = any(row.seconds is not None for row in rows.values())
-    shown = [comparison.primary, comparison.realism, *own]
-    heads = ["", "N", "evaluations", "GFLOP", *(["s/image"] if timed else []), *map(label, shown)]
+    first = [comparison.primary, comparison.realism, *(name for name in shown if "/" not in name)]
+    heads = ["", "N", "evaluations", "GFLOP", *(["s/image"] if timed else []), *map(comparison.label, first)]
     lines = []
     for name, row in rows.items():
         cost = _cost(row)
-        cells = [_plain(cost.get(key)) for key in ("evaluations", "gflop", *(["seconds"] if timed else []))]
-        lines.append([name, str(len(row.results.index)), *cells, *(_cell(row.results.values.get(key)) for key in shown)])
-    parts = ["# Comparison", _preface(comparison), _markdown(heads, lines)]
-    spaces = dict.fromkeys(key.rpartition("/")[0] for row in rows.values() for key in row.results.values if "/" in key)
-    for space in spaces:
-        keys = [key for key in LABELS if any(f"{space}/{key}" in row.results.values for row in rows.values())]
-        lines = [[name, *(_cell(row.results.values.get(f"{space}/{key}")) for key in keys)] for name, row in rows.items()]
-        parts += [f"## {space}", _markdown(["", *(LABELS[key] for key in keys)], lines)]
+        cells = [short(cost.get(key)) for key in ("evaluations", "gflop", *(["seconds"] if timed else []))]
+        lines.append([name, str(len(row.results.index)), *cells, *(_cell(row.results.values.get(key)) for key in first)])
+    parts = ["# Comparison", _preface(comparison), markdown(heads, lines)]
+    for space in dict.fromkeys(name.rpartition("/")[0] for name in shown if "/" in name):
+        measures = {name: measure for name, measure in shown.items() if name.rpartition("/")[0] == space}
+        lines = [[name, *(_cell(row.results.values.get(key)) for key in measures)] for name, row in rows.items()]
+        parts += [f"## {space}", markdown(["", *(measure.text for measure in measures.values())], lines)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -97,19 +95,13 @@ def markdown_differences(comparison: Comparison) -> str:
     parts = [
         f"# Paired differences to {comparison.reference}",
         "Means over samples of the same seed; intervals are 95 % bootstraps, p two-sided by the normal approximation. One "
-        f"primary endpoint ({label(primary)}); the p of the others of a row are Holm's, over that row.",
-        _markdown(["", *heads], [[name, *_cells(differing[primary])] for name, differing in found.items()]),
+        f"primary endpoint ({comparison.label(primary)}); the p of the others of a row are Holm's, over that row.",
+        markdown(["", *heads], [[name, *_cells(differing[primary])] for name, differing in found.items()]),
     ]
     for name, differing in found.items():
-        lines = [[label(key), *_cells(difference)] for key, difference in differing.items() if key != primary]
-        parts += [f"## {name}", _markdown(["", *heads[:2], "p (Holm)"], lines)]
+        lines = [[comparison.label(key), *_cells(difference)] for key, difference in differing.items() if key != primary]
+        parts += [f"## {name}", markdown(["", *heads[:2], "p (Holm)"], lines)]
     return "\n\n".join(parts) + "\n"
-
-
-def label(key: str) -> str:
-    """`imagenet/avg_knn` in words."""
-    space, _, metric = key.rpartition("/")
-    return f"{LABELS.get(metric, metric)}, {space}" if space else LABELS.get(metric, metric)
 
 
 def _preface(comparison: Comparison) -> str:
@@ -141,43 +133,13 @@ def _difference(found: Difference) -> dict[str, Any]:
     return {**found.estimate._asdict(), "p": found.p, "p_holm": found.adjusted}
 
 
-def _finite(value: Any) -> Any:
-    """The same with null for NaN and infinity, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _finite(inside) for key, inside in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(inside) for inside in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _cells(found: Difference) -> list[str]:
     e = found.estimate
     p = found.p if found.adjusted is None else found.adjusted
-    digits = _digits(e.standard_error)
+    digits = error_digits(e.standard_error)
     interval = f"{e.low:+.{digits}f} … {e.high:+.{digits}f}"
-    return [f"{e.value:+.{digits}f} ± {e.standard_error:.{digits}f}", interval, "–" if math.isnan(p) else f"{p:.1g}"]
+    return [f"{e.value:+.{digits}f} ± {e.standard_error:.{digits}f}", interval, ABSENT if math.isnan(p) else f"{p:.1g}"]
 
 
 def _cell(value: Value | None) -> str:
-    if value is None or value.value is None:
-        return "–"
-    if value.standard_error is None:
-        return f"{value.value:.3g}"
-    digits = _digits(value.standard_error)
-    return f"{value.value:.{digits}f} ± {value.standard_error:.{digits}f}"
-
-
-def _digits(error: float) -> int:
-    """Decimals that show two digits of a standard error."""
-    return max(0, 1 - math.floor(math.log10(error))) if math.isfinite(error) and error > 0 else 3
-
-
-def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
-
-
-def _markdown(heads: list[str], lines: list[list[str]]) -> str:
-    def row(cells: list[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return "\n".join([row(heads), row(["---", *["--:"] * (len(heads) - 1)]), *map(row, lines)])
+    return ABSENT if value is None else with_error(value.value, value.standard_error)

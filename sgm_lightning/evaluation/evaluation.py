@@ -2,75 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.evaluation.measure import FEATURES
-from sgm_lightning.evaluation.spaces import LoadedSpace
+from sgm_lightning.evaluation.loaded_space import LoadedSpace
+from sgm_lightning.evaluation.measures import MEASURES, MODEL_MEASURES, Measure, make_metrics, measures_of, named_outputs
+from sgm_lightning.evaluation.per_image import FEATURES
+from sgm_lightning.evaluation.results import Results, Value
 from sgm_lightning.evaluation.statistics import mean_estimate
-from sgm_lightning.metrics import (
-    AvgKNN,
-    FrechetDistance,
-    KernelDistance,
-    LocalOutlierFactor,
-    Memorised,
-    PrecisionRecall,
-    RarityScore,
-)
-from sgm_lightning.metrics.indexed import PerSampleMetric
+from sgm_lightning.metrics import FrechetDistance
+from sgm_lightning.metrics.indexed import IndexedMetric, PerSample, PerSampleMetric
 
-_UNITS = {"nelbo": "bits per dimension; higher = rarer", "minority_score": "distance; higher = rarer"}
-
-
-@dataclass
-class Value:
-    """A number and what it hangs on.
-
-    Attributes:
-        value: The number; None if it could not be had.
-        num_samples: N.
-        standard_error: Of a mean over samples, or over KID's subsets.
-        interval: 95 % bootstrap interval of a mean over samples.
-        k: Neighbours.
-        space: Name of the feature space.
-        reference: Real set it was compared with, and its size.
-        note: Unit, or why there is no number.
-    """
-
-    value: float | None
-    num_samples: int
-    standard_error: float | None = None
-    interval: tuple[float, float] | None = None
-    k: int | None = None
-    space: str | None = None
-    reference: str | None = None
-    note: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Without what does not apply; `value` always."""
-        return {key: value for key, value in asdict(self).items() if value is not None or key == "value"}
-
-
-@dataclass
-class Results:
-    """What `Evaluation.compute` found.
-
-    Attributes:
-        index: (N,) sample indices.
-        per_sample: (N,) columns by name.
-        values: Numbers by name: `minority_score`, `nelbo`, and `SPACE/metric`.
-    """
-
-    index: np.ndarray
-    per_sample: dict[str, np.ndarray] = field(default_factory=dict)
-    values: dict[str, Value] = field(default_factory=dict)
+# Of the rows of tables; metrics from elsewhere follow.
+_PLACES = {measure.key: place for place, measure in enumerate(MEASURES)}
 
 
 class _Column(PerSampleMetric):
@@ -92,14 +40,19 @@ class Evaluation(nn.Module):
     def __init__(self, spaces: Mapping[str, LoadedSpace], synchronise: bool = True, kid_subset_size: int = 1000) -> None:
         super().__init__()
         self.spaces = dict(spaces)
-        options: dict[str, Any] = {"sync_on_compute": synchronise, "distributed_available_fn": _grouped}
-        self.columns = nn.ModuleDict({name: _Column(**options) for name in ("minority_score", "nelbo", "nelbo_error")})
+        columns = [*(measure.key for measure in MODEL_MEASURES), "nelbo_error"]
+        self.columns = nn.ModuleDict({name: _Column() for name in columns})
+        made = {name: make_metrics(space, kid_subset_size) for name, space in self.spaces.items()}
+        self.order = {name: list(metrics) for name, metrics in made.items()}  # which a collection does not keep
         self.metrics = nn.ModuleDict(
-            {name: _space_metrics(space, kid_subset_size, options) for name, space in self.spaces.items()}
+            {name: MetricCollection(dict(metrics), compute_groups=_groups(metrics)) for name, metrics in made.items()}
         )
+        for module in self.modules():  # here, so that a metric from elsewhere need not pass torchmetrics' arguments on
+            if isinstance(module, Metric):
+                module.sync_on_compute = module._to_sync = synchronise
 
     def update(self, rows: Mapping[str, Tensor], index: Tensor) -> None:
-        """Take up measured images (see `Measure`), and their `minority_score` where it is known."""
+        """Take up measured images (see `ImageMeasurements`), and their `minority_score` where it is known."""
         for name, column in self.columns.items():
             if name in rows:
                 column.update(rows[name], index)  # type: ignore[operator]
@@ -110,138 +63,86 @@ class Evaluation(nn.Module):
         """All numbers; where one cannot be had (too few samples), its note says why."""
         results = Results(np.empty(0, dtype=np.int64))
         for name, column in self.columns.items():
-            if not column.index:
-                continue
-            found = column.per_sample()  # type: ignore[operator]
-            results.index = found.index.cpu().numpy()
-            results.per_sample[name] = found.values.cpu().numpy()
-        for name in ("minority_score", "nelbo"):
-            if name in results.per_sample:
-                results.values[name] = _mean(results.per_sample[name], note=_UNITS[name])
+            if column.index:
+                _add_column(results, name, column.per_sample())  # type: ignore[operator]
+        for measure in MODEL_MEASURES:
+            results.measures[measure.key] = measure
+            if measure.key in results.per_sample:
+                results.values[measure.key] = _mean(results.per_sample[measure.key], measure)
         for name, space in self.spaces.items():
-            _compute_space(name, space, self.metrics[name], results)  # type: ignore[arg-type]
+            collection: MetricCollection = self.metrics[name]  # type: ignore[assignment]
+            metrics = dict(collection.items(keep_base=True, copy_state=False))
+            _compute_space(name, space, {key: metrics[key] for key in self.order[name]}, results)
         return results
 
 
-def _grouped() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
+def _groups(metrics: Mapping[str, Metric]) -> list[list[str]]:
+    """Metrics that keep the features as they come share one copy of them."""
+    shared = [name for name, metric in metrics.items() if type(metric).update is IndexedMetric.update]
+    return [[name] for name in metrics if name not in shared] + ([shared] if shared else [])
 
 
-def _space_metrics(space: LoadedSpace, kid_subset_size: int, options: dict[str, Any]) -> MetricCollection:
-    real, features = space.real, space.real.features
-    metrics: dict[str, Any] = {"frechet": FrechetDistance(space.moments, **options)}
-    if space.tail is not None:
-        metrics["frechet_tail"] = FrechetDistance(space.tail_moments, **options)
-    groups = [[name] for name in metrics]
-    if space.neighbours:
-        rows: dict[str, Any] = {
-            "avg_knn": AvgKNN(real, **options),
-            "lof": LocalOutlierFactor(real, **options),
-            "rarity_k3": RarityScore(real, 3, **options),
-            "rarity_k5": RarityScore(real, 5, **options),
-            "fidelity": PrecisionRecall(real, **options),
-            "kid": KernelDistance(features, subset_size=kid_subset_size, **options),
-        }
-        if space.tail is not None:
-            rows["fidelity_tail"] = PrecisionRecall(space.tail, **options)
-        if space.training is not None and space.held_out is not None:
-            rows["memorised"] = Memorised(space.training, space.held_out, **options)
-        groups.append(list(rows))
-        metrics |= rows
-    return MetricCollection(metrics, compute_groups=groups)
-
-
-# Neighbours of each metric, in the order of reports.
-_NEIGHBOURS = {
-    "avg_knn": 5,
-    "lof": 20,
-    "rarity_k3": 3,
-    "outside_k3": 3,
-    "rarity_k5": 5,
-    "outside_k5": 5,
-    "precision": 3,
-    "density": 3,
-    "recall": 3,
-    "coverage": 3,
-    "tail_precision": 3,
-    "tail_recall": 3,
-}
-
-
-def _compute_space(name: str, space: LoadedSpace, metrics: MetricCollection, results: Results) -> None:
-    known: dict[str, Any] = dict(metrics.items(keep_base=True, copy_state=False))
-    count = sum(len(part) for part in known["frechet"].index)
-    columns: dict[str, np.ndarray] = {}
-    if space.neighbours:
-        results.index, columns = _columns(known)
-        count = len(results.index)
-    results.per_sample |= {f"{name}/{key}": values for key, values in columns.items()}
-
-    values = {}
+def _compute_space(name: str, space: LoadedSpace, metrics: Mapping[str, Metric], results: Results) -> None:
+    measures = {key: measures_of(key, metric) for key, metric in metrics.items()}
+    columns: dict[str, PerSample] = {}
+    for key, metric in metrics.items():
+        if isinstance(metric, PerSampleMetric):
+            columns[key] = metric.per_sample()
+        elif any(measure.of == "sample" for measure in measures[key]):
+            columns |= metric.per_sample()  # type: ignore[operator]
     for key, column in columns.items():
-        if key.startswith("rarity"):
-            values[key] = _mean(column[column > 0], "mean inside the balls")
-            values[key.replace("rarity", "outside")] = _mean((column == 0).astype(float), "share outside all balls")
-        else:
-            values[key] = _mean(column)
-    values |= _of_sets(known, count)
+        _add_column(results, f"{name}/{key}", column)
+    frechet = metrics["frechet"]
+    assert isinstance(frechet, FrechetDistance)
+    count = len(results.index) if columns else sum(len(part) for part in frechet.index)  # there: of this process
 
-    whole = space.text["reference"]
-    for key, value in values.items():
-        value.space, value.k = name, _NEIGHBOURS.get(key)
-        value.reference = f"{whole['name']} (N = {whole['num_samples']})"
-        if key.startswith("tail"):
-            tail = space.text["tail"]
-            value.reference = f"rarest {tail['num_samples']} of {whole['name']} in {tail['chosen_in']}"
-        results.values[f"{name}/{key}"] = value
-
-
-def per_sample_names(space: LoadedSpace) -> list[str]:
-    """The metrics that have a value for every sample in this space."""
-    if not space.neighbours:
-        return []
-    memorised = ["memorised"] if space.training is not None and space.held_out is not None else []
-    return ["avg_knn", "lof", "rarity_k3", "rarity_k5", *memorised, "precision", "density"]
+    numbers: list[tuple[Measure, Value]] = []
+    for key, metric in metrics.items():
+        samples = [measure for measure in measures[key] if measure.of == "sample"]
+        numbers += [(m, _mean(results.per_sample[f"{name}/{m.source or m.key}"], m)) for m in samples]
+        if sets := [measure for measure in measures[key] if measure.of == "set"]:
+            numbers += _of_set(key, metric, sets, count)
+    for measure, value in numbers:
+        value.space, value.k = name, measure.k
+        value.reference = _reference(space, measure)
+        results.values[f"{name}/{measure.key}"] = value
+    in_order = sorted((measure for measure, _ in numbers), key=lambda measure: _PLACES.get(measure.key, len(_PLACES)))
+    results.measures |= {f"{name}/{measure.key}": measure for measure in in_order}
 
 
-def _columns(known: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Sample indices, and the metrics that have a value for every sample."""
-    found = {
-        key: known[key].per_sample() for key in ("avg_knn", "lof", "rarity_k3", "rarity_k5", "memorised") if key in known
-    }
-    found |= known["fidelity"].per_sample()
-    return found["avg_knn"].index.cpu().numpy(), {key: column.values.cpu().numpy() for key, column in found.items()}
+def _add_column(results: Results, name: str, column: PerSample) -> None:
+    results.index = column.index.cpu().numpy()
+    results.per_sample[name] = column.values.cpu().numpy()
 
 
-def _of_sets(known: Mapping[str, Any], count: int) -> dict[str, Value]:
-    """The metrics that only a set has."""
-    values = {}
-
-    def put(names: tuple[str, ...], compute: Callable[[], tuple[Any, ...]], error: float | None = None) -> None:
-        try:
-            values.update({key: Value(float(value), count) for key, value in zip(names, compute(), strict=True)})
-        except SGMError as error:  # too few samples
-            values.update({key: Value(None, count, note=str(error)) for key in names})
-
-    for prefix, metric, keys in (
-        ("", "fidelity", ("recall", "coverage")),
-        ("tail_", "fidelity_tail", ("precision", "recall")),
-    ):
-        if metric in known:
-            put(tuple(prefix + key for key in keys), lambda: tuple(known[metric].compute()[key] for key in keys))  # noqa: B023
-    for name, metric in (("frechet", "frechet"), ("tail_frechet", "frechet_tail")):
-        if metric in known:
-            put((name,), lambda: (known[metric].compute(),))  # noqa: B023
-    if "kid" in known:
-        put(("kid",), lambda: (known["kid"].compute()["kid"],))
-        if values["kid"].value is not None:
-            values["kid"].standard_error = float(known["kid"].compute()["standard_error"])
-    return values
+def _of_set(name: str, metric: Metric, measures: Sequence[Measure], count: int) -> list[tuple[Measure, Value]]:
+    """The numbers that only a set has."""
+    try:
+        computed = metric.compute()
+    except SGMError as error:  # too few samples
+        return [(measure, Value(None, count, note=str(error))) for measure in measures]
+    outputs = dict(computed) if isinstance(computed, dict) else {name: computed}
+    spread = outputs.pop("standard_error", None)
+    return [
+        (named, Value(float(outputs[output]), count, None if spread is None else float(spread), note=named.unit))
+        for measure in measures
+        for output, named in named_outputs(measure, outputs).items()
+    ]
 
 
-def _mean(values: np.ndarray, note: str | None = None) -> Value:
-    found = mean_estimate(values)
+def _mean(column: np.ndarray, measure: Measure) -> Value:
+    found = mean_estimate(column if measure.averaged is None else measure.averaged(column))
     if not np.isfinite(found.value):
         return Value(None, found.num_samples, note="no sample has a value")
     error = found.standard_error if np.isfinite(found.standard_error) else None
-    return Value(found.value, found.num_samples, error, None if error is None else (found.low, found.high), note=note)
+    interval = None if error is None else (found.low, found.high)
+    return Value(found.value, found.num_samples, error, interval, note=measure.unit)
+
+
+def _reference(space: LoadedSpace, measure: Measure) -> str:
+    """The real images that a measure compares with, in words."""
+    whole = space.text["reference"]
+    if not measure.tail:
+        return f"{whole['name']} (N = {whole['num_samples']})"
+    tail = space.text["tail"]
+    return f"rarest {tail['num_samples']} of {whole['name']} in {tail['chosen_in']}"

@@ -6,39 +6,27 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from torch import Tensor
-
-matplotlib.use("Agg")
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from torch import Tensor
 
-from sgm_lightning.evaluation.evaluation import Results
 from sgm_lightning.evaluation.grid import save_grid
+from sgm_lightning.evaluation.results import Results, full_label, measures_in
 from sgm_lightning.evaluation.statistics import rank_correlation
 from sgm_lightning.files.atomic import write_atomically
 
-# Okabe and Ito's colours, which colour-blind readers tell apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_LABELS = {
-    "minority_score": "minority score",
-    "nelbo": "NELBO (bits/dim)",
-    "avg_knn": "AvgkNN (k = 5)",
-    "lof": "LOF (k = 20)",
-}
+# Okabe and Ito's colours but yellow, which colour-blind readers tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 Read = Callable[[Sequence[int]], Tensor]
 
 
 def save_histograms(path: Path, sets: Mapping[str, Results]) -> None:
-    """One panel for each of minority score, NELBO and every space's AvgkNN and LOF; one line for each set."""
-    names = [
-        name
-        for name in dict.fromkeys(name for results in sets.values() for name in results.per_sample)
-        if name.rpartition("/")[2] in _LABELS
-    ]
-    colours = dict(zip(sets, _COLOURS, strict=False))
+    """One panel for each measure with a histogram, such as the minority score and AvgkNN; one line for each set."""
+    measures = measures_in(sets.values())
+    names = [name for name, measure in measures.items() if measure.histogram]
+    colours = dict(zip(sets, COLOURS, strict=False))
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.1 * rows), dpi=110, layout="constrained")
@@ -52,8 +40,7 @@ def save_histograms(path: Path, sets: Mapping[str, Results]) -> None:
             style: dict[str, Any] = {"histtype": "step", "linewidth": 1.8, "color": colour, "label": title}
             axes.hist(np.clip(values, low, high), bins.tolist(), density=True, **style)
             axes.axvline(values.mean(), color=colour, linestyle=":", linewidth=1.2)
-        space, _, key = name.rpartition("/")
-        axes.set_xlabel(f"{_LABELS[key]}, {space}" if space else _LABELS[key])
+        axes.set_xlabel(full_label(name, measures[name]))
         axes.set_yticks([])
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
@@ -66,13 +53,14 @@ def save_scatter(path: Path, sets: Mapping[str, Results]) -> None:
     """Minority score against NELBO, a point a sample, with Spearman's rank correlation of each set."""
     figure = Figure(figsize=(5.2, 4.2), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    for colour, (title, results) in zip(_COLOURS, sets.items(), strict=False):
+    for colour, (title, results) in zip(COLOURS, sets.items(), strict=False):
         if {"minority_score", "nelbo"} <= set(results.per_sample):
             x, y = results.per_sample["nelbo"], results.per_sample["minority_score"]
             label = f"{title}: ρ = {rank_correlation(x, y):.2f}" if len(x) > 2 else title
             axes.scatter(x, y, s=9, color=colour, alpha=0.5, label=label, linewidths=0)
-    axes.set_xlabel(_LABELS["nelbo"])
-    axes.set_ylabel(_LABELS["minority_score"])
+    measures = measures_in(sets.values())
+    axes.set_xlabel(measures["nelbo"].text)
+    axes.set_ylabel(measures["minority_score"].text)
     figure.legend(loc="outside upper center", frameon=False)
     _save(figure, path)
 
@@ -82,7 +70,7 @@ def save_extremes(path: Path, sets: Mapping[str, tuple[Results, Read]], column: 
     blocks = []
     for title, (results, read) in sets.items():
         order = np.argsort(-results.per_sample[column], kind="stable")
-        label = _LABELS.get(column, column.replace("/", ", ").replace("avg_knn", "AvgkNN"))
+        label = full_label(column, results.measures[column])
         for word, chosen in (("rarest", order[:count]), ("commonest", order[::-1][:count])):
             images = read(results.index[chosen].tolist()).permute(0, 2, 3, 1).numpy()
             mean = results.per_sample[column][chosen].mean()

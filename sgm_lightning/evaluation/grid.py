@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
+import matplotlib.image
 import numpy as np
 import torch
-from torchvision.utils import make_grid
-
-matplotlib.use("Agg")
 from matplotlib.figure import Figure
+from torchvision.utils import make_grid
 
 from sgm_lightning.files.atomic import write_atomically
 

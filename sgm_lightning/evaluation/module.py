@@ -13,8 +13,9 @@ from sgm_lightning.backbones import Checkpoint
 from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.errors import SGMError
 from sgm_lightning.evaluation.data import ImageBatch
-from sgm_lightning.evaluation.evaluation import Evaluation, per_sample_names
-from sgm_lightning.evaluation.measure import Measure
+from sgm_lightning.evaluation.evaluation import Evaluation
+from sgm_lightning.evaluation.measures import column_names
+from sgm_lightning.evaluation.per_image import ImageMeasurements
 from sgm_lightning.evaluation.report import Report
 from sgm_lightning.evaluation.spaces import Space, load_spaces
 from sgm_lightning.images import Images
@@ -52,7 +53,8 @@ class EvaluationModule(pl.LightningModule):
         if not spaces and backbone is None:
             raise SGMError("There is nothing to evaluate: set `model.spaces`, `model.backbone`, or both.")
         self.spaces = load_spaces(spaces or {})
-        self.measure = Measure({name: space.extractor for name, space in self.spaces.items()}, nelbo, nelbo_strata)
+        extractors = {name: space.extractor for name, space in self.spaces.items()}
+        self.measurements = ImageMeasurements(extractors, nelbo, nelbo_strata)
         self.backbone, self.spacing = backbone, spacing
         self.score = MinorityScore(num_draws=8) if score is None else score
         self.keep_scores, self.seed, self.kid_subset_size = keep_scores, seed, kid_subset_size
@@ -78,9 +80,9 @@ class EvaluationModule(pl.LightningModule):
         """Everything that will be known of every image, as `minority_score` or `SPACE/metric`."""
         model = self.backbone is not None
         own = (["minority_score"] if model and not self.keep_scores else []) + (
-            ["nelbo"] if model and self.measure.nelbo else []
+            ["nelbo"] if model and self.measurements.nelbo else []
         )
-        return own + [f"{name}/{metric}" for name, space in self.spaces.items() for metric in per_sample_names(space)]
+        return own + [f"{name}/{metric}" for name, space in self.spaces.items() for metric in column_names(space)]
 
     def check(self, kinds: Mapping[str, tuple[tuple[int, ...], bool]]) -> None:
         """Raise unless images can be measured that do not exist yet. The weights are read, and not kept.
@@ -112,12 +114,12 @@ class EvaluationModule(pl.LightningModule):
         self.evaluations[str(batch.number)].update(self.rows(batch), batch.indices)  # type: ignore[operator]
 
     def rows(self, batch: ImageBatch) -> dict[str, Tensor]:
-        """What `Measure` takes of every image of a batch, and its `minority_score`."""
+        """The `ImageMeasurements` of every image of a batch, and its `minority_score`."""
         with torch.autocast(self.device.type, enabled=False):
             indices = batch.indices.tolist()
             labels = batch.labels if self.denoiser is not None and self.denoiser.num_classes else None
             condition = Condition(labels)
-            rows = self.measure(batch.images, indices, self.denoiser, condition, self.seed)
+            rows = self.measurements(batch.images, indices, self.denoiser, condition, self.seed)
             if self.denoiser is not None and not self.keep_scores:
                 rows["minority_score"] = self.score.of_images(batch.images, self.denoiser, self.seed, indices, condition)
             elif batch.scores is not None:

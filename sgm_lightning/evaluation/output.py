@@ -9,6 +9,7 @@ import matplotlib.image
 
 from sgm_lightning.evaluation.figures import Read, save_extremes, save_histograms, save_scatter
 from sgm_lightning.evaluation.report import Report
+from sgm_lightning.evaluation.results import measures_in
 
 
 def write_evaluation(folder: Path, report: Report, reads: dict[str, Read], experiment: Any = None) -> None:
@@ -22,10 +23,11 @@ def write_evaluation(folder: Path, report: Report, reads: dict[str, Read], exper
     """
     report.write(folder / "metrics.json")
     figures = []
-    columns = list(dict.fromkeys(name for results in report.sets.values() for name in results.per_sample))
+    columns = [name for name, measure in measures_in(report.sets.values()).items() if measure.histogram]
     if columns:
         save_histograms(folder / "histograms.png", report.sets)
-        ranked = "minority_score" if "minority_score" in columns else next(c for c in columns if c.endswith("avg_knn"))
+        # By the score; else by the first measure of a space, such as AvgkNN; else by what there is.
+        ranked = min(columns, key=lambda name: (name != "minority_score", "/" not in name))
         sets = {name: (results, reads[name]) for name, results in report.sets.items() if ranked in results.per_sample}
         save_extremes(folder / "extremes.png", sets, ranked)
         figures += ["histograms", "extremes"]

@@ -1,18 +1,18 @@
-"""Feature spaces to compare samples with real images in."""
+"""Feature spaces to compare samples with real images in, as they are configured."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
-from torch import Tensor
+from torchmetrics import Metric
 
 from sgm_lightning.errors import SGMError
+from sgm_lightning.evaluation.loaded_space import LoadedSpace
+from sgm_lightning.evaluation.measures import check_metrics
 from sgm_lightning.features import FeatureExtractor, Reference
-from sgm_lightning.metrics import RealFeatures, moments
-from sgm_lightning.metrics.frechet import Moments
+from sgm_lightning.metrics import RealFeatures
 
 
 @dataclass
@@ -26,7 +26,10 @@ class Space:
         tail_share: How much of the reference the tail is.
         training: Images that the model was trained on, for the memorised share.
         held_out: Images that it never saw, for the same.
-        measures: `all`, or `frechet`: the distance of distributions alone, as for sFID.
+        measures: Which of the usual metrics are computed: `all`, or `frechet`, the distance of distributions alone, as for
+            sFID.
+        metrics: Further metrics by name. Each is a `PerSampleMetric` (or another metric of the same `update`) by its class
+            path; its first argument, the real features, is filled in.
     """
 
     extractor: FeatureExtractor
@@ -36,54 +39,14 @@ class Space:
     training: Reference | None = None
     held_out: Reference | None = None
     measures: Literal["all", "frechet"] = "all"
-
-
-@dataclass
-class LoadedSpace:
-    """A space whose reference features have been read.
-
-    Attributes:
-        extractor: Images to features.
-        real: The reference.
-        text: What reports record of extractor, reference and tail.
-        neighbours: Whether metrics of nearest neighbours are wanted.
-        tail_from: The same real images in the space that their tail is chosen in.
-        tail_share: How much of them the tail is.
-        training: (M, D) features of training images.
-        held_out: (M', D) features of unseen ones.
-    """
-
-    extractor: FeatureExtractor
-    real: RealFeatures
-    text: dict[str, Any]
-    neighbours: bool = True
-    tail_from: RealFeatures | None = None
-    tail_share: float = 0.1
-    training: Tensor | None = None
-    held_out: Tensor | None = None
-
-    @cached_property
-    def tail(self) -> Tensor | None:
-        """Features of the real images that are the tail; takes a search of neighbours, once."""
-        return None if self.tail_from is None else self.real.features[self.tail_from.tail(self.tail_share)]
-
-    @cached_property
-    def moments(self) -> Moments:
-        """Of all real images."""
-        return moments(self.real.features)
-
-    @cached_property
-    def tail_moments(self) -> Moments:
-        """Of the tail."""
-        assert self.tail is not None
-        return moments(self.tail)
+    metrics: dict[str, Callable[[RealFeatures], Metric]] | None = None
 
 
 def load_spaces(spaces: Mapping[str, Space]) -> dict[str, LoadedSpace]:
     """Read, or take, the reference features of all spaces.
 
     Raises:
-        SGMError: If a reference does not fit its extractor, or a tail's space does not fit.
+        SGMError: If a reference does not fit its extractor, a tail's space does not fit, or a metric cannot be made.
     """
     loaded: dict[str, LoadedSpace] = {}
     for name, space in spaces.items():
@@ -97,7 +60,9 @@ def load_spaces(spaces: Mapping[str, Space]) -> dict[str, LoadedSpace]:
             space.measures == "all",
             training=None if space.training is None else space.training.features(space.extractor)[0],
             held_out=None if space.held_out is None else space.held_out.features(space.extractor)[0],
+            metrics=dict(space.metrics or {}),
         )
+        check_metrics(name, loaded[name])
     for name, space in spaces.items():
         if space.tail_from is not None:
             _choose_tail(name, space, loaded)

@@ -10,7 +10,7 @@ from sgm_lightning.metrics.density import (
 )
 from sgm_lightning.metrics.distribution import FrechetDistance, KernelDistance
 from sgm_lightning.metrics.frechet import frechet_distance, kernel_distance, moments
-from sgm_lightning.metrics.indexed import IndexedMetric, PerSample
+from sgm_lightning.metrics.indexed import IndexedMetric, PerSample, PerSampleMetric
 from sgm_lightning.metrics.model_scores import MinorityScoreMetric, NegativeELBO
 from sgm_lightning.metrics.real import RealFeatures
 from sgm_lightning.metrics.realism import PrecisionRecall
@@ -26,6 +26,7 @@ __all__ = [
     "MinorityScoreMetric",
     "NegativeELBO",
     "PerSample",
+    "PerSampleMetric",
     "PrecisionRecall",
     "RarityScore",
     "RealFeatures",

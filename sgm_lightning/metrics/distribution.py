@@ -12,6 +12,7 @@ from torchmetrics.utilities import dim_zero_cat
 from sgm_lightning.errors import SGMError
 from sgm_lightning.metrics.frechet import Moments, frechet_distance, kernel_distance, moments
 from sgm_lightning.metrics.indexed import IndexedMetric
+from sgm_lightning.metrics.real import RealFeatures
 
 
 class FrechetDistance(Metric):
@@ -41,9 +42,10 @@ class FrechetDistance(Metric):
     real_mean: Tensor
     real_covariance: Tensor
 
-    def __init__(self, real: Tensor | Moments, **kwargs: Any) -> None:
+    def __init__(self, real: Tensor | RealFeatures | Moments, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        known = real if isinstance(real, Moments) else moments(real)
+        features = real.features if isinstance(real, RealFeatures) else real
+        known = features if isinstance(features, Moments) else moments(features)
         self.register_buffer("real_mean", known.mean, persistent=False)
         self.register_buffer("real_covariance", known.covariance, persistent=False)
         self.add_state("index", [], dist_reduce_fx="cat")
@@ -98,9 +100,17 @@ class KernelDistance(IndexedMetric):
     higher_is_better = False
     real: Tensor
 
-    def __init__(self, real: Tensor, subsets: int = 100, subset_size: int = 1000, seed: int = 0, **kwargs: Any) -> None:
-        super().__init__(row_shape=(real.shape[1],), **kwargs)
-        self.register_buffer("real", real, persistent=False)
+    def __init__(
+        self,
+        real: Tensor | RealFeatures,
+        subsets: int = 100,
+        subset_size: int = 1000,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        features = real.features if isinstance(real, RealFeatures) else real
+        super().__init__(row_shape=(features.shape[1],), **kwargs)
+        self.register_buffer("real", features, persistent=False)
         self.subsets, self.subset_size, self.seed = subsets, subset_size, seed
 
     def compute(self) -> dict[str, Tensor]:

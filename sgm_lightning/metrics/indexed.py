@@ -76,7 +76,10 @@ class IndexedMetric(Metric, ABC):
 
 
 class PerSampleMetric(IndexedMetric):
-    """A metric that is the mean of one value a sample."""
+    """A metric that is the mean of one value a sample.
+
+    Reports read its attributes `label` (where `{k}` stands for its `k`), `unit` and `k`, where it has them.
+    """
 
     @abstractmethod
     def values(self, rows: Tensor) -> Tensor:

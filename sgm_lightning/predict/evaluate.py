@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.evaluation import Evaluation, Measure, Report, Space, load_spaces
+from sgm_lightning.evaluation import Evaluation, ImageMeasurements, Report, Results, Space, load_spaces
 from sgm_lightning.evaluation.figures import Read
 from sgm_lightning.evaluation.output import write_evaluation
 from sgm_lightning.evaluation.report import score_columns
@@ -21,6 +21,7 @@ from sgm_lightning.predict.writer import RunWriter, set_names
 from sgm_lightning.run import RunDir
 from sgm_lightning.run.sidecar import Sidecars
 
+_KINDS = ("baseline", "samples")  # in the order of tables
 _IMAGES = {"samples": "images", "baseline": "baseline_images"}
 _SCORES = {"samples": "score", "baseline": "baseline_score"}
 
@@ -49,7 +50,8 @@ class Evaluate(pl.Callback):
         super().__init__()
         self.spaces = load_spaces(spaces)
         self.kid_subset_size = kid_subset_size
-        self.measure = Measure({name: space.extractor for name, space in self.spaces.items()}, nelbo, nelbo_strata)
+        extractors = {name: space.extractor for name, space in self.spaces.items()}
+        self.measurements = ImageMeasurements(extractors, nelbo, nelbo_strata)
         self._sidecars: Sidecars | None = None
         self._writer: RunWriter | None = None
 
@@ -58,8 +60,8 @@ class Evaluate(pl.Callback):
         if not writers:
             raise SGMError("Evaluate reads what RunWriter wrote, but the trainer has none; add it to `callbacks`.")
         self._writer = writers[0]
-        self._sidecars = Sidecars(self._writer.run.path, self.measure.fingerprint())
-        self.measure.to(pl_module.device)
+        self._sidecars = Sidecars(self._writer.run.path, self.measurements.fingerprint())
+        self.measurements.to(pl_module.device)
 
     def on_predict_batch_end(
         self,
@@ -80,38 +82,33 @@ class Evaluate(pl.Callback):
             return
         assert self._writer is not None
         run = self._writer.run
-        evaluations: dict[str, Evaluation] = {}
-        chunk_size = trainer.datamodule.chunk_size  # type: ignore[attr-defined]
-        num_samples = len(run.scores()["index"])  # of the run, which may have been drawn further than is asked for now
-        for number in range(-(-num_samples // chunk_size)):
-            chunk = run.read_chunk(number)
-            keep = torch.from_numpy(chunk["index"] < num_samples)
-            index = torch.from_numpy(chunk["index"])[keep]
-            for kind, rows in self._rows(trainer, pl_module, number, chunk).items():
-                evaluation = evaluations.setdefault(kind, Evaluation(self.spaces, False, self.kid_subset_size))
-                score = torch.from_numpy(chunk[_SCORES[kind]])
-                evaluation.update({name: row[keep] for name, row in {**rows, "minority_score": score}.items()}, index)
-        results = {kind: evaluation.compute() for kind, evaluation in evaluations.items()}
-        run.add_scores(
-            {
-                name: values
-                for kind, prefix in (("samples", ""), ("baseline", "baseline_"))
-                if kind in results
-                for name, values in score_columns(results[kind], prefix).items()
-                if not name.endswith("minority_score")  # is there already, as `score`
-            }
-        )
-        plain, own = set_names(pl_module)
-        titles = {"baseline": plain, "samples": own}
+        results = self._results(trainer, pl_module, run)
+        _add_columns(run, results)
+        titles = dict(zip(_KINDS, set_names(pl_module), strict=True))
         report = Report(
-            {titles[kind]: results[kind] for kind in ("baseline", "samples") if kind in results},
-            (plain, own) if "baseline" in results else None,
+            {titles[kind]: found for kind, found in results.items()},
+            (titles["baseline"], titles["samples"]) if "baseline" in results else None,
             {"model": self._model(pl_module), "spaces": {name: space.text for name, space in self.spaces.items()}},
         )
+        chunk_size = trainer.datamodule.chunk_size  # type: ignore[attr-defined]
         reads = {titles[kind]: _reader(run, _IMAGES[kind], chunk_size) for kind in results}
         logger = trainer.logger
         write_evaluation(run.path, report, reads, logger.experiment if isinstance(logger, TensorBoardLogger) else None)
         print(f"Intervals, references: {run.path / 'metrics.json'}; pictures beside it.\n\n{report.table()}")
+
+    def _results(self, trainer: pl.Trainer, pl_module: pl.LightningModule, run: RunDir) -> dict[str, Results]:
+        """Evaluate each kind of images of the whole run, in the order of `_KINDS`."""
+        evaluations: dict[str, Evaluation] = {}
+        num_samples = len(run.scores()["index"])  # of the run, which may have been drawn further than is asked for now
+        for number in range(-(-num_samples // trainer.datamodule.chunk_size)):  # type: ignore[attr-defined]
+            chunk = run.read_chunk(number)
+            index = torch.from_numpy(chunk["index"])
+            keep = index < num_samples
+            for kind, rows in self._rows(trainer, pl_module, number, chunk).items():
+                evaluation = evaluations.setdefault(kind, Evaluation(self.spaces, False, self.kid_subset_size))
+                rows["minority_score"] = torch.from_numpy(chunk[_SCORES[kind]])
+                evaluation.update({name: row[keep] for name, row in rows.items()}, index[keep])
+        return {kind: evaluations[kind].compute() for kind in _KINDS if kind in evaluations}
 
     def _rows(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, number: int, chunk: dict[str, np.ndarray]
@@ -136,22 +133,35 @@ class Evaluate(pl.Callback):
         assert self._sidecars is not None
         device = pl_module.device
         condition = chunk.condition.to(device)
+
+        def measured(batch: Tensor) -> dict[str, Tensor]:
+            return self.measurements(batch.to(device), chunk.indices, pl_module.denoiser, condition, chunk.seed)
+
         flat = {
-            f"{kind}/{name}": row.cpu().numpy()
-            for kind, batch in images.items()
-            for name, row in self.measure(batch.to(device), chunk.indices, pl_module.denoiser, condition, chunk.seed).items()
+            f"{kind}/{name}": row.cpu().numpy() for kind, batch in images.items() for name, row in measured(batch).items()
         }
         self._sidecars.write(chunk.number, flat)
         return flat
 
     def _model(self, pl_module: pl.LightningModule) -> dict[str, Any]:
         process = pl_module.denoiser.process
-        strata = self.measure.strata(pl_module.denoiser)
+        strata = self.measurements.strata(pl_module.denoiser)
         return {
             "chain": f"{process.num_steps} steps",
             "nelbo_steps": "all" if strata is None else f"2 of each of {strata} strata",
             "minority_score": pl_module.score.describe(),
         }
+
+
+def _add_columns(run: RunDir, results: dict[str, Results]) -> None:
+    """Add the per-sample values to `scores.csv`, the samples' first."""
+    columns: dict[str, np.ndarray] = {}
+    for kind, prefix in (("samples", ""), ("baseline", "baseline_")):
+        if kind in results:
+            columns |= score_columns(results[kind], prefix)
+    for prefix in ("", "baseline_"):
+        columns.pop(f"{prefix}minority_score", None)  # is there already, as `score`
+    run.add_scores(columns)
 
 
 def _reader(run: RunDir, name: str, chunk_size: int) -> Read:

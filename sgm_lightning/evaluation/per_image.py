@@ -1,4 +1,4 @@
-"""What a single image is measured for, before any comparison: one row an image, wherever and whenever it is taken."""
+"""Measurements of single images. Each gives one row, which does not depend on the other images, the process or the time."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sgm_lightning.scores import negative_elbo
 FEATURES = "features/"
 
 
-class Measure(nn.Module):
-    """Features in every space, and the bound of a model.
+class ImageMeasurements(nn.Module):
+    """Measures every image alone: its features in every space, and the bound of its likelihood under a model.
 
     Args:
         extractors: By the name of their space.

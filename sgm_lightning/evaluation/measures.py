@@ -1,0 +1,200 @@
+"""The table of measures: every number of an evaluation, what reports say about it, and the metric that gives it.
+
+A metric from elsewhere needs no line here: a space names it (`Space.metrics`), and it tells its own `label`, `unit` and `k`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from torchmetrics import Metric
+
+from sgm_lightning.errors import SGMError
+from sgm_lightning.evaluation.loaded_space import LoadedSpace
+from sgm_lightning.metrics import (
+    AvgKNN,
+    FrechetDistance,
+    KernelDistance,
+    LocalOutlierFactor,
+    Memorised,
+    PrecisionRecall,
+    RarityScore,
+)
+from sgm_lightning.metrics.indexed import PerSampleMetric
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of a set of images, and all that reports know about it.
+
+    Attributes:
+        key: Its name in files.
+        label: Its name in tables and figures, with `{k}` for the neighbours; None keeps it out of them.
+        of: `sample`: the mean of a column that has a value for every image; `set`: an output of the metric's `compute`.
+        metric: Name in `METRICS` of what gives it; None: the model does, not a metric of features.
+        source: Name of that column or output, if it is not `key`.
+        unit: Unit, or what the number is, for metrics.json.
+        k: Neighbours; the metric knows them.
+        tail: Whether the images are compared with the tail of the real ones.
+        histogram: Whether the column has a panel among the histograms.
+        averaged: Which values of the column the number is the mean of; None: of all.
+    """
+
+    key: str
+    label: str | None
+    of: Literal["sample", "set"]
+    metric: str | None = None
+    source: str | None = None
+    unit: str | None = None
+    k: int | None = None
+    tail: bool = False
+    histogram: bool = False
+    averaged: Callable[[np.ndarray], np.ndarray] | None = None
+
+    @property
+    def text(self) -> str:
+        """The label, with its number of neighbours."""
+        return (self.label or self.key).replace("{k}", str(self.k))
+
+
+def _inside(rarity: np.ndarray) -> np.ndarray:
+    return rarity[rarity > 0]
+
+
+def _outside(rarity: np.ndarray) -> np.ndarray:
+    return (rarity == 0).astype(float)
+
+
+_MEAN, _SHARE = "mean inside the balls", "share outside all balls"
+
+# In the order of tables.
+MEASURES = (
+    Measure("minority_score", "minority score", "sample", unit="distance; higher = rarer", histogram=True),
+    Measure("nelbo", "NELBO (bits/dim)", "sample", unit="bits per dimension; higher = rarer", histogram=True),
+    Measure("avg_knn", "AvgkNN (k={k})", "sample", "avg_knn", histogram=True),
+    Measure("lof", "LOF (k={k})", "sample", "lof", histogram=True),
+    Measure("rarity_k3", "rarity (k={k})", "sample", "rarity_k3", unit=_MEAN, averaged=_inside),
+    Measure("outside_k3", "outside all balls", "sample", "rarity_k3", "rarity_k3", unit=_SHARE, averaged=_outside),
+    Measure("rarity_k5", None, "sample", "rarity_k5", unit=_MEAN, averaged=_inside),
+    Measure("outside_k5", None, "sample", "rarity_k5", "rarity_k5", unit=_SHARE, averaged=_outside),
+    Measure("precision", "precision (k={k})", "sample", "fidelity"),
+    Measure("density", "density", "sample", "fidelity"),
+    Measure("recall", "recall", "set", "fidelity"),
+    Measure("coverage", "coverage", "set", "fidelity"),
+    Measure("memorised", "memorised share", "sample", "memorised"),
+    Measure("frechet", "Fréchet distance", "set", "frechet"),
+    Measure("kid", "KID", "set", "kid"),
+    Measure("tail_frechet", "Fréchet to the tail", "set", "tail_frechet", tail=True),
+    Measure("tail_precision", "precision, tail", "set", "tail_fidelity", "precision", tail=True),
+    Measure("tail_recall", "recall, tail", "set", "tail_fidelity", "recall", tail=True),
+)
+MODEL_MEASURES = tuple(measure for measure in MEASURES if measure.metric is None)
+
+
+class _Usual(NamedTuple):
+    """How a metric is made in a space, with KID's subset size, and whether the space has what it needs."""
+
+    make: Callable[[LoadedSpace, int], Metric]
+    needs: Callable[[LoadedSpace], bool]
+
+
+def _always(space: LoadedSpace) -> bool:
+    return True
+
+
+def _neighbours(space: LoadedSpace) -> bool:
+    return space.neighbours
+
+
+def _tail(space: LoadedSpace) -> bool:
+    return space.tail_from is not None
+
+
+def _memorised(space: LoadedSpace, _: int) -> Metric:
+    assert space.training is not None and space.held_out is not None
+    return Memorised(space.training, space.held_out)
+
+
+def _tail_fidelity(space: LoadedSpace, _: int) -> Metric:
+    assert space.tail is not None
+    return PrecisionRecall(space.tail)
+
+
+# In the order of files.
+METRICS: dict[str, _Usual] = {
+    "avg_knn": _Usual(lambda space, _: AvgKNN(space.real), _neighbours),
+    "lof": _Usual(lambda space, _: LocalOutlierFactor(space.real), _neighbours),
+    "rarity_k3": _Usual(lambda space, _: RarityScore(space.real, 3), _neighbours),
+    "rarity_k5": _Usual(lambda space, _: RarityScore(space.real, 5), _neighbours),
+    "memorised": _Usual(_memorised, lambda space: space.neighbours and space.training is not None),
+    "fidelity": _Usual(lambda space, _: PrecisionRecall(space.real), _neighbours),
+    "tail_fidelity": _Usual(_tail_fidelity, lambda space: _neighbours(space) and _tail(space)),
+    "frechet": _Usual(lambda space, _: FrechetDistance(space.moments), _always),
+    "tail_frechet": _Usual(lambda space, _: FrechetDistance(space.tail_moments), _tail),
+    "kid": _Usual(lambda space, subset_size: KernelDistance(space.real, subset_size=subset_size), _neighbours),
+}
+
+
+def make_metrics(space: LoadedSpace, kid_subset_size: int) -> dict[str, Metric]:
+    """All metrics of a space by name: the usual ones that it allows, then its own."""
+    usual = {name: metric.make(space, kid_subset_size) for name, metric in METRICS.items() if metric.needs(space)}
+    return usual | {name: make(space.real) for name, make in space.metrics.items()}
+
+
+def measures_of(name: str, metric: Metric) -> list[Measure]:
+    """The measures that a metric gives: from the table, or for one from elsewhere as it tells itself."""
+    k = getattr(metric, "k", None)
+    if name in METRICS:
+        return [replace(measure, k=k) for measure in MEASURES if measure.metric == name]
+    label, unit = getattr(metric, "label", None) or name, getattr(metric, "unit", None)
+    if type(metric).compute is PerSampleMetric.compute:
+        return [Measure(name, label, "sample", name, unit=unit, k=k, histogram=True)]
+    return [Measure(name, label, "set", name, unit=unit, k=k)]
+
+
+def named_outputs(measure: Measure, outputs: Mapping[str, Any]) -> dict[str, Measure]:
+    """The measure of each output of `compute`; a metric from elsewhere may have several, which get a measure each."""
+    if measure.metric in METRICS:
+        return {measure.source or measure.key: measure}
+    if len(outputs) == 1:
+        return dict.fromkeys(outputs, measure)
+    return {name: replace(measure, key=f"{measure.key}_{name}", label=f"{measure.label}, {name}") for name in outputs}
+
+
+def column_names(space: LoadedSpace) -> list[str]:
+    """The columns of a space that have a value for every sample; the same before and after images are measured."""
+    usual = [
+        measure.source or measure.key
+        for name, metric in METRICS.items()
+        if metric.needs(space)
+        for measure in MEASURES
+        if measure.metric == name and measure.of == "sample"
+    ]
+    elsewhere = [name for name, make in space.metrics.items() if isinstance(make(space.real), PerSampleMetric)]
+    return list(dict.fromkeys([*usual, *elsewhere]))
+
+
+def check_metrics(space_name: str, space: LoadedSpace) -> None:
+    """Raise unless the metrics that a space names itself can be made, and their names are free."""
+    usual = {*METRICS, *(measure.key for measure in MEASURES)}
+    for name, make in space.metrics.items():
+        if not name.isidentifier() or name in usual:
+            raise SGMError(
+                f"A metric's name must be a word of letters, digits and _ that no usual metric has, got {name} in space "
+                f"{space_name}; rename it."
+            )
+        try:
+            metric = make(space.real)
+        except (TypeError, AttributeError) as error:
+            raise SGMError(
+                f"Metric {name} of space {space_name} must be made from the real features alone, got {type(error).__name__} "
+                f"({error}); let its first argument be `real: RealFeatures`, and give the others in `init_args`."
+            ) from error
+        if not isinstance(metric, Metric):
+            raise SGMError(
+                f"Metric {name} of space {space_name} must be a torchmetrics.Metric, got {type(metric).__name__}; subclass "
+                "`PerSampleMetric`."
+            )
