@@ -16,7 +16,7 @@ from sgm_lightning.classifiers.encoder import EncoderClassifier
 from sgm_lightning.classifiers.flags import ClassifierFlags
 from sgm_lightning.classifiers.stacked import StackedNetwork
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.atomic import write
 from sgm_lightning.files.weights import check_weights, load_content, load_tensors
 
 KEY = "sgm_lightning_classifier"  # of our part of a Lightning checkpoint, and of a safetensors header
@@ -76,8 +76,7 @@ def save_classifier(classifier: NoisyClassifier, path: str | Path) -> None:
     """Write weights and description to one `.safetensors` file, which `TrainedClassifier` reads."""
     weights = {name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()}
     data = save(weights, {KEY: json.dumps(description(classifier))})
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(Path(path), lambda file: file.write(data))
+    write(Path(path), data)
 
 
 def description(classifier: NoisyClassifier) -> dict[str, Any]:

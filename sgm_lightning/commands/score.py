@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +14,13 @@ from sgm_lightning.commands.parsing import call
 from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.diffusion.noise import NormalStream, Stream, generator
 from sgm_lightning.errors import SGMError
+from sgm_lightning.files.atomic import make_folder
+from sgm_lightning.files.digest import module_settings, weights_sha256
 from sgm_lightning.images import Source
 from sgm_lightning.images.cache import Broken, square_or_reason
 from sgm_lightning.images.crop import Prepare
 from sgm_lightning.images.levels import Levels, identity, level_of, thresholds
-from sgm_lightning.run import DRAW_VERSION, Claims, RunDir, weights_sha256
+from sgm_lightning.run import DRAW_VERSION, Claims, RunDir
 from sgm_lightning.run.chunk_file import DamagedChunk
 from sgm_lightning.scores.distances import LPIPS
 from sgm_lightning.scores.minority import reconstruction_distance
@@ -82,7 +83,7 @@ def score(
     settings = {
         "draw_version": DRAW_VERSION,
         "weights": weights_sha256(denoiser.network.state_dict()),
-        "distance": _described(scorer),
+        "distance": module_settings(scorer),
         "source": identity(source),
         "prepare": {"channels": prepare.channels, "value_range": list(value_range or ()), "crop": "center"},
         "spacing": str(spacing),
@@ -141,6 +142,7 @@ class _Scoring:
         claims = Claims(parts.claims)
         stop_signals.deferred = True
         try:
+            parts.discard_torn()
             for number in tqdm(sorted(set(range(count)) - parts.finished(count)), unit="part", disable=None):
                 if parts.has(number) or not claims.take(f"part-{number:06d}"):
                     continue
@@ -209,22 +211,7 @@ def _check(target: Path, counts: dict[str, int]) -> None:
     for name, value in counts.items():
         if value < 1:
             raise SGMError(f"{name} must be at least 1, got {value}.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SGMError(f"{target.parent} cannot be made ({error.strerror}); choose another `output`.") from None
-
-
-def _described(distance: nn.Module) -> dict[str, Any]:
-    """A distance by its settings and weights, wherever the weights were read from."""
-    kinds = (str, int, float)
-    settings = {
-        f"{name}.{key}".lstrip("."): value
-        for name, module in distance.named_modules()
-        for key, value in vars(module).items()
-        if not key.startswith("_") and key != "training" and isinstance(value, kinds)
-    }
-    return {"class": type(distance).__name__, "settings": settings, "weights": weights_sha256(distance.state_dict())}
+    make_folder(target.parent, "choose another `output`")
 
 
 def run(args: list[str]) -> None:

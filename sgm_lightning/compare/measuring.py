@@ -9,15 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sgm_lightning.compare.settings import CLAIMS, folder_name
 from sgm_lightning.evaluation import Evaluation, Results
 from sgm_lightning.evaluation.data import ImageBatch
 from sgm_lightning.evaluation.module import EvaluationModule
 from sgm_lightning.files.atomic import remove_leftovers
+from sgm_lightning.files.digest import module_settings, weights_sha256
 from sgm_lightning.images import Images
-from sgm_lightning.run import Claims, weights_sha256
+from sgm_lightning.run import Claims
 from sgm_lightning.run.sidecar import Sidecars
 
 Rows = dict[str, Tensor]
@@ -100,7 +101,7 @@ class Measuring:
             chain = {"alphas_cumprod": process.at("alphas_cumprod", torch.arange(process.num_steps))}
             text += [weights_sha256(judge.denoiser.network.state_dict()), weights_sha256(chain)]
             text += [judge.scorer.perturb_index(process, 0), judge.score_draws]
-            text += [_description(judge.score_distance), weights_sha256(judge.score_distance.state_dict())]
+            text += [module_settings(judge.score_distance), [type(part).__name__ for part in judge.score_distance.modules()]]
         return hashlib.sha256(json.dumps(text).encode()).hexdigest()
 
 
@@ -113,11 +114,3 @@ def evaluate(judge: EvaluationModule, rows: Rows) -> Results:
 
 def _joined(parts: list[Rows]) -> Rows:
     return {column: torch.cat([part[column] for part in parts]) for column in parts[0]}
-
-
-def _description(module: nn.Module) -> list[object]:
-    """Classes and plain arguments of a module and of those inside it."""
-    return [
-        [type(part).__name__, {k: v for k, v in vars(part).items() if isinstance(v, (int, float, str)) and k != "training"}]
-        for part in module.modules()
-    ]

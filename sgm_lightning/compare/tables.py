@@ -12,7 +12,7 @@ from typing import Any
 from sgm_lightning.compare.comparison import Comparison, Difference, Row
 from sgm_lightning.evaluation.evaluation import Value
 from sgm_lightning.evaluation.report import LABELS
-from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.atomic import write
 
 
 def write_tables(comparison: Comparison, folder: Path) -> None:
@@ -24,7 +24,7 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
         "differences.md": markdown_differences(comparison),
     }
     for name, text in texts.items():
-        write_atomically(folder / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+        write(folder / name, text)
 
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:

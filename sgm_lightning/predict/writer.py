@@ -16,10 +16,11 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from sgm_lightning.classifiers import NoisyClassifier
 from sgm_lightning.evaluation.grid import save_grid
-from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.atomic import write
+from sgm_lightning.files.digest import weights_sha256
 from sgm_lightning.guidance import SelfGuidance
 from sgm_lightning.predict.data import Chunk, SampleIndices
-from sgm_lightning.run import DRAW_VERSION, ChunkQueue, RunDir, weights_sha256
+from sgm_lightning.run import DRAW_VERSION, ChunkQueue, RunDir
 from sgm_lightning.samplers import DDPM
 from sgm_lightning.signals import stop_signals
 from sgm_lightning.version import __version__
@@ -92,7 +93,7 @@ class RunWriter(BasePredictionWriter):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero and self.config_text:
-            write_atomically(self.run.path / "config.yaml", lambda file: file.write(self.config_text.encode()))
+            write(self.run.path / "config.yaml", self.config_text, new_folder=False)
         if trainer.logger is None:
             trainer.logger = TensorBoardLogger(self.run.path, name="", version="tensorboard")
         self._started, self._drawn = time.monotonic(), 0

@@ -71,6 +71,7 @@ class ChunkQueue:
         self.claims.close()
 
     def _scan(self) -> set[int]:
+        self.run.discard_torn()
         return set(range(self.num_chunks)) - self.run.finished(self.num_chunks)
 
     def _take(self, missing: set[int]) -> Iterator[int]:
