@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from sgm_lightning.images import Source
 from sgm_lightning.images.cache import Broken, square_or_reason
 from sgm_lightning.images.crop import Prepare
 from sgm_lightning.images.levels import Levels, identity, level_of, thresholds
-from sgm_lightning.run import DRAW_VERSION, Claims, RunDir
+from sgm_lightning.run import DRAW_VERSION, Claims, Parts, RunDir
 from sgm_lightning.run.chunk_file import DamagedChunk
 from sgm_lightning.scores.distances import LPIPS
 from sgm_lightning.scores.minority import reconstruction_distance
@@ -138,18 +139,17 @@ class _Scoring:
     def all(self, parts: RunDir, size: int) -> Tensor | None:
         """(N,) scores; None while other processes have parts in hand."""
         total = len(self.source)
-        count = -(-total // size)
+        count = math.ceil(total / size)
         claims = Claims(parts.claims)
         stop_signals.deferred = True
         try:
             parts.discard_torn()
-            for number in tqdm(sorted(set(range(count)) - parts.finished(count)), unit="part", disable=None):
-                if parts.has(number) or not claims.take(f"part-{number:06d}"):
-                    continue
+            missing = sorted(set(range(count)) - parts.finished(count))
+            left = Parts(missing, parts.has, claims, lambda number: f"part-{number:06d}", wait=False)
+            for number in tqdm(left, unit="part", disable=None):
                 self._count_broken(parts, size)
                 scores = self.rows(range(number * size, min((number + 1) * size, total)))
                 parts.write_chunk(number, score=scores.numpy())
-                claims.release(f"part-{number:06d}")
         finally:
             stop_signals.deferred = False
             claims.close()
@@ -160,7 +160,7 @@ class _Scoring:
 
     def _count_broken(self, parts: RunDir, size: int) -> None:
         """What earlier calls and other processes could not read counts, too: those parts' pictures without a score."""
-        for number in sorted(parts.finished(-(-len(self.source) // size)) - self.counted):
+        for number in sorted(parts.finished(math.ceil(len(self.source) / size)) - self.counted):
             self.counted.add(number)
             for row in np.flatnonzero(np.isnan(self._scores(parts, number))):
                 self.broken.add(number * size + int(row), f"picture {number * size + int(row)} was not scored")

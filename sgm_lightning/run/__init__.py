@@ -2,7 +2,8 @@
 
 from sgm_lightning.run.claims import Claims
 from sgm_lightning.run.manifest import DRAW_VERSION
+from sgm_lightning.run.parts import Parts
 from sgm_lightning.run.queue import ChunkQueue
 from sgm_lightning.run.run_dir import RunDir
 
-__all__ = ["DRAW_VERSION", "ChunkQueue", "Claims", "RunDir"]
+__all__ = ["DRAW_VERSION", "ChunkQueue", "Claims", "Parts", "RunDir"]

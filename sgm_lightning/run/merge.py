@@ -1,4 +1,4 @@
-"""The merged files of a run: chunks into `samples.npz`, `baseline.npz` and `scores.csv`, one at a time; and their reading."""
+"""The merged files of a run: chunks into `samples.npz`, `baseline.npz` and `scores.csv`, one at a time; and back."""
 
 from __future__ import annotations
 
