@@ -1,4 +1,4 @@
-"""Classifiers that `sgm-lightning fit` trained."""
+"""Classifiers that `sgm-lightning fit_classifier` trained."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TrainedClassifier(Classifier):
         file = self.path
         if file.is_dir():
             file = file / "last.ckpt" if (file / "last.ckpt").is_file() else file / "classifier.safetensors"
-        hint = "check the path, or train one with `sgm-lightning fit`"
+        hint = "check the path, or train one with `sgm-lightning fit_classifier`"
         text, weights = self._saved(file, hint) if file.suffix == ".safetensors" else self._checkpoint(file, hint)
         check_weights(weights, file)
         classifier = from_description(text["classifier"])

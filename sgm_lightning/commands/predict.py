@@ -6,9 +6,9 @@ import logging
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 
-from sgm_lightning.commands.parsing import prepare_parsing
+from sgm_lightning.commands.parsing import CommandCLI, prepare_parsing
 from sgm_lightning.commands.trainer import TRAINER_DEFAULTS, RunTrainer, refuse_slurm_checkpoints
 from sgm_lightning.predict.data import SampleIndices
 from sgm_lightning.predict.evaluate import Evaluate
@@ -18,7 +18,7 @@ from sgm_lightning.predict.settings import sample_settings
 from sgm_lightning.predict.writer import RunWriter
 
 
-class SamplingCLI(LightningCLI):
+class SamplingCLI(CommandCLI):
     """LightningCLI with a run folder."""
 
     @staticmethod
@@ -73,20 +73,20 @@ def predict(args: list[str], cli: type[SamplingCLI] = SamplingCLI) -> SamplingCL
     )
 
 
-class _Resolved(SamplingCLI):
-    """Stops where the Trainer would start."""
+class ResolvedCLI(SamplingCLI):
+    """The same up to where the Trainer would start."""
 
     def _run_subcommand(self, subcommand: str) -> None:
         self.before_predict()
 
 
-def resolve(arguments: list[str]) -> SamplingCLI:
+def resolve(arguments: list[str], cli: type[ResolvedCLI] = ResolvedCLI) -> SamplingCLI:
     """`predict` up to where its Trainer would start: everything is made and checked, nothing drawn or written."""
     # A Trainer tells which devices there are; once a setting, when it draws, is enough.
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        return predict(arguments, _Resolved)
+        return predict(arguments, cli)
     finally:
         logger.setLevel(level)
