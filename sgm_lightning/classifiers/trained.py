@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sgm_lightning.backbones.trained import averaged_states
 from sgm_lightning.classifiers.base import Classifier, NoisyClassifier
 from sgm_lightning.classifiers.encoder import EncoderClassifier
 from sgm_lightning.classifiers.flags import ClassifierFlags
 from sgm_lightning.classifiers.stacked import StackedNetwork
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.atomic import write
+from sgm_lightning.files.averaged import Which, chosen_weights
 from sgm_lightning.files.weights import check_weights, load_content, load_tensors
 
 KEY = "sgm_lightning_classifier"  # of our part of a Lightning checkpoint, and of a safetensors header
@@ -31,7 +31,7 @@ class TrainedClassifier(Classifier):
         weights: Of a `.ckpt`, `auto`: averaged if the training averaged, else the current ones; `ema`; `current`.
     """
 
-    def __init__(self, path: str, weights: Literal["auto", "ema", "current"] = "auto") -> None:
+    def __init__(self, path: str, weights: Which = "auto") -> None:
         self.path, self.weights = Path(path), weights
 
     def load(self) -> NoisyClassifier:
@@ -54,11 +54,7 @@ class TrainedClassifier(Classifier):
         content = load_content(file, hint)
         if KEY not in content or "state_dict" not in content:
             raise SGMError(f"{file} is no checkpoint of a classifier's training; use ADMClassifier for ADM's layout.")
-        states, updates = averaged_states(content)
-        if self.weights == "ema" and not updates:
-            raise SGMError(f"{file} holds no averaged weights; train on, or set `weights: current`.")
-        state = states["current" if self.weights == "current" or not updates else "ema"]
-        return content[KEY], {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
+        return content[KEY], chosen_weights(content, self.weights, _PREFIX, file)[0]
 
     @staticmethod
     def _saved(file: Path, hint: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

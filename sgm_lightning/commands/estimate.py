@@ -14,7 +14,7 @@ from sgm_lightning.predict.module import SamplingModule
 
 @dataclass
 class Machine:
-    """Images to draw and devices to draw them on. For weights that are not here, `--model.backbone NewNetwork` costs the same.
+    """Images to draw and devices to draw them on. Weights that are not here cost as much as `--model.backbone NewNetwork`.
 
     Args:
         num_samples: How many images.

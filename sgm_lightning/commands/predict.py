@@ -45,14 +45,17 @@ class SamplingCLI(CommandCLI):
         """The whole configuration, as `config.yaml` holds it."""
         return str(self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False))
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that determine a sample, as `manifest.json` holds them."""
+        return sample_settings(self.config[self.subcommand])
+
     def before_predict(self) -> None:
         """Tell the writer the settings that determine a sample, and the whole configuration."""
-        config = self.config[self.subcommand]
-        refuse_slurm_checkpoints(config["run_dir"])
-        settings = sample_settings(config)
+        refuse_slurm_checkpoints(self.config[self.subcommand]["run_dir"])
         for callback in self.trainer.callbacks:
             if isinstance(callback, RunWriter):
-                callback.config = settings
+                callback.config = self.settings
                 callback.config_text = self.resolved()
         # What is compared must be written first.
         self.trainer.callbacks.sort(key=lambda callback: isinstance(callback, Evaluate))

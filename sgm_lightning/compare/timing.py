@@ -20,7 +20,7 @@ def seconds_per_image(module: SamplingModule, run: RunDir, count: int, device: t
 
     Timed with the run's own number of threads. An upsampler, whose inputs are another run's, is not timed: None.
     """
-    threads = int(json.loads((run.path / "manifest.json").read_text())["threads"])
+    threads = int(run.manifest()["threads"])
     file = run.path / "timed.json"
     wanted = {"images": count, "device": device.type, "threads": threads}
     try:

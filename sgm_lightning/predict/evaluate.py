@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,7 +85,7 @@ class Evaluate(pl.Callback):
         evaluations: dict[str, Evaluation] = {}
         chunk_size = trainer.datamodule.chunk_size  # type: ignore[attr-defined]
         num_samples = len(run.scores()["index"])  # of the run, which may have been drawn further than is asked for now
-        for number in range(-(-num_samples // chunk_size)):
+        for number in range(math.ceil(num_samples / chunk_size)):
             chunk = run.read_chunk(number)
             keep = torch.from_numpy(chunk["index"] < num_samples)
             index = torch.from_numpy(chunk["index"])[keep]

@@ -31,6 +31,7 @@ class RunDir:
         self.path = Path(path)
         self.chunks = self.path / "chunks"
         self.claims = self.path / "claims"
+        self._manifest = self.path / "manifest.json"
         self._record = self.path / "merged.json"  # of the last merge: N, and the sizes of its files
 
     def open(self, manifest: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -46,7 +47,7 @@ class RunDir:
             raise SGMError(f"run_dir {self.path} cannot be written ({error.strerror}); set `--run_dir`.") from None
         for folder in (self.path, self.chunks):
             remove_leftovers(folder)
-        return agree(self.path / "manifest.json", manifest, defaults or {})
+        return agree(self._manifest, manifest, defaults or {})
 
     def holds(self, manifest: dict[str, Any], defaults: dict[str, Any] | None = None) -> bool:
         """Whether there is a run of this manifest; writes nothing.
@@ -54,8 +55,11 @@ class RunDir:
         Raises:
             SGMError: If there is a run that `open` would refuse to go on with.
         """
-        file = self.path / "manifest.json"
-        return file.is_file() and bool(check(file, manifest, defaults or {}))
+        return self._manifest.is_file() and bool(check(self._manifest, manifest, defaults or {}))
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest on record."""
+        return dict(json.loads(self._manifest.read_text()))
 
     def chunk_file(self, number: int) -> Path:
         """File of one chunk."""
