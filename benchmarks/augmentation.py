@@ -82,7 +82,7 @@ def draw(folder: Path, backbone: dict, count: int, labels: object, guided: bool,
             "backbone": backbone, "spacing": STEPS, "guidance": guidance, "threads": threads,
             "score_draws": 1 if guided else DRAWS,
         },
-        "data": {"class_path": "SampleIndices", "init_args": {
+        "data": {"class_path": "SampleChunks", "init_args": {
             "num_samples": count, "chunk_size": 50, "seed": int(guided), "labels": labels}},
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ class Run:
                 "threads": 1,
             },
             "data": {
-                "class_path": "sgm_lightning.predict.SampleIndices",
+                "class_path": "sgm_lightning.predict.SampleChunks",
                 "init_args": {"num_samples": chunks * CHUNK_SIZE - 1, "chunk_size": CHUNK_SIZE},
             },
             "trainer": {"accelerator": "cpu"},

@@ -51,7 +51,7 @@ def config(model: Model, num_samples: int, seed: int) -> dict[str, Any]:
     return {
         # Compiling takes a minute; only the long chains win it back. Results differ in the last digits alone.
         "model": {"backbone": backbone, "score_draws": 1, "execution": {"compile": model["spacing"] == 250}, **model},
-        "data": {"class_path": "sgm_lightning.predict.SampleIndices", "init_args": data},
+        "data": {"class_path": "sgm_lightning.predict.SampleChunks", "init_args": data},
     }
 
 

@@ -64,7 +64,7 @@ def measure() -> int:
             "score_draws": 1,
         }
         data = {
-            "class_path": "sgm_lightning.predict.SampleIndices",
+            "class_path": "sgm_lightning.predict.SampleChunks",
             "init_args": {"num_samples": chunks * 64, "chunk_size": 64},
         }
         config = Path(folder, "config.yaml")

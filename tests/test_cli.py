@@ -41,7 +41,7 @@ def settings(**changes):
             "threads": 1,
         },
         "data": {
-            "class_path": "sgm_lightning.predict.SampleIndices",
+            "class_path": "sgm_lightning.predict.SampleChunks",
             "init_args": {"num_samples": 5, "chunk_size": 2},
         },
         "trainer": {"accelerator": "cpu"},

@@ -287,7 +287,7 @@ def test_a_method_from_elsewhere(tmp_path, monkeypatch):
 
 def test_configs_of_predict_can_be_compared(tmp_path):
     """A setting's files go over the base, the setting over them, and the seeds over all."""
-    (tmp_path / "preset.yaml").write_text("model: {spacing: 3}\ndata: {class_path: SampleIndices, init_args: {seed: 9}}\n")
+    (tmp_path / "preset.yaml").write_text("model: {spacing: 3}\ndata: {class_path: SampleChunks, init_args: {seed: 9}}\n")
     base = read_base({"model": {"spacing": 4}, "data": {"init_args": {"num_samples": 4, "chunk_size": 2, "seed": 0}}}, 7)
     setting = read_settings({"A b": {"configs": [str(tmp_path / "preset.yaml")], "model": {"score_draws": 2}}})[0]
     arguments = predict_arguments(base, setting, tmp_path)

@@ -46,7 +46,7 @@ def fit(folder, name, source, classes):
 def predict(folder, name, guidance):
     config = {
         "model": {"backbone": BACKBONE, "guidance": guidance, "spacing": 3, "score_draws": 1, "threads": 1},
-        "data": {"class_path": "SampleIndices", "init_args": {"num_samples": 4, "chunk_size": 4}},
+        "data": {"class_path": "SampleChunks", "init_args": {"num_samples": 4, "chunk_size": 4}},
         "trainer": {"accelerator": "cpu"},
     }
     return run(folder, "predict", config, "--run_dir", str(folder / name))

@@ -248,7 +248,7 @@ def predict(folder, name, path, **changes):
             "score_draws": 1,
             "threads": 1,
         },
-        "data": {"class_path": "SampleIndices", "init_args": {"num_samples": 3, "chunk_size": 3}},
+        "data": {"class_path": "SampleChunks", "init_args": {"num_samples": 3, "chunk_size": 3}},
         "trainer": {"accelerator": "cpu"},
     }
     (folder / "predict.yaml").write_text(yaml.safe_dump(config))

@@ -130,7 +130,7 @@ def test_fit_then_predict_test_and_convert(tmp_path, folder, capsys):
     model = {"class_path": "sgm_lightning.backbones.TrainedCheckpoint", "init_args": {"path": str(tmp_path / "run")}}
     draw = {
         "model": {"backbone": model, "spacing": 4, "score_draws": 1, "guidance": "sgm_lightning.guidance.SelfGuidance"},
-        "data": {"class_path": "sgm_lightning.predict.SampleIndices", "init_args": {"num_samples": 4, "chunk_size": 2}},
+        "data": {"class_path": "sgm_lightning.predict.SampleChunks", "init_args": {"num_samples": 4, "chunk_size": 2}},
         "trainer": {"accelerator": "cpu"},
     }
     (tmp_path / "draw.yaml").write_text(yaml.safe_dump(draw))

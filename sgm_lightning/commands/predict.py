@@ -10,7 +10,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from sgm_lightning.commands.parsing import CommandCLI, prepare_parsing
 from sgm_lightning.commands.trainer import TRAINER_DEFAULTS, RunTrainer, refuse_slurm_checkpoints
-from sgm_lightning.predict.data import SampleIndices
+from sgm_lightning.predict.data import SampleChunks
 from sgm_lightning.predict.evaluate import Evaluate
 from sgm_lightning.predict.module import SamplingModule
 from sgm_lightning.predict.progress import SamplingProgress
@@ -66,7 +66,7 @@ def predict(args: list[str], cli: type[SamplingCLI] = SamplingCLI) -> SamplingCL
     prepare_parsing()
     return cli(
         SamplingModule,
-        SampleIndices,
+        SampleChunks,
         subclass_mode_data=True,
         save_config_callback=None,
         seed_everything_default=False,

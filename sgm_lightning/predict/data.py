@@ -45,7 +45,7 @@ class _Chunks(IterableDataset[Chunk]):
     not being drawn keeps the others waiting.
     """
 
-    def __init__(self, data: SampleIndices, numbers: Numbers, num_classes: int | None) -> None:
+    def __init__(self, data: SampleChunks, numbers: Numbers, num_classes: int | None) -> None:
         self.data, self.numbers, self.num_classes = data, numbers, num_classes
 
     def __len__(self) -> int:
@@ -65,7 +65,7 @@ class Numbers(Protocol):
     def __iter__(self) -> Iterator[int]: ...
 
 
-class SampleIndices(pl.LightningDataModule):
+class SampleChunks(pl.LightningDataModule):
     """N samples in chunks.
 
     Args:
@@ -152,14 +152,14 @@ class SampleIndices(pl.LightningDataModule):
         return torch.tensor([given[i % len(given)] for i in indices])
 
 
-class LowResolution(SampleIndices):
+class LowResolution(SampleChunks):
     """The images of an earlier run, to be enlarged by an upsampler; their labels come along.
 
     Args:
         base: Run folder, or an `.npz` with arr_0 (N, h, w, C) uint8 and, for a conditional upsampler, arr_1 labels.
         num_samples: How many of them, from the first; default all.
-        chunk_size: See `SampleIndices`.
-        seed: See `SampleIndices`.
+        chunk_size: See `SampleChunks`.
+        seed: See `SampleChunks`.
     """
 
     def __init__(self, base: str, num_samples: int | None = None, chunk_size: int = 16, seed: int = 0) -> None:

@@ -17,7 +17,7 @@ from sgm_lightning.diffusion.pixels import to_uint8
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance, SelfGuidance
 from sgm_lightning.predict.check import answered, check_method, needs_gradients
-from sgm_lightning.predict.data import Chunk, LowResolution, SampleIndices
+from sgm_lightning.predict.data import Chunk, LowResolution, SampleChunks
 from sgm_lightning.samplers import DDPM, SamplingMethod
 from sgm_lightning.scores import minority_score
 
@@ -103,13 +103,13 @@ class SamplingModule(pl.LightningModule):
             self.denoiser = (backbone or self.backbone.load()).denoiser(self.spacing)
         self.denoiser.autocast_dtype = AUTOCAST[precision]
         self.sampler.indices(self.denoiser.process.num_steps)
-        if isinstance(data, SampleIndices):
+        if isinstance(data, SampleChunks):
             data.check(self.denoiser.num_classes)
             if self.denoiser.upsampler != isinstance(data, LowResolution):
                 kind = "an upsampler" if self.denoiser.upsampler else "no upsampler"
                 raise SGMError(
                     f"Upsamplers, and they alone, take low-resolution images: the model is {kind}, got data of class "
-                    f"{type(data).__name__}; set `data.class_path` to SampleIndices or LowResolution."
+                    f"{type(data).__name__}; set `data.class_path` to SampleChunks or LowResolution."
                 )
             with torch.inference_mode(inference_mode):
                 self._try(data.chunk(0, self.denoiser.num_classes))
