@@ -30,7 +30,10 @@ class Command(NamedTuple):
 # Modules are named, not imported: help must not wait for torch.
 COMMANDS = {
     "predict": Command("draw samples into a run folder", "--config FILE.yaml --run_dir DIR", "commands.predict:predict"),
-    "fit": Command("train a model or a classifier", "--config FILE.yaml --run_dir DIR", "commands.fit:fit"),
+    "fit": Command("train or fine-tune a model", "--config FILE.yaml --run_dir DIR", "commands.fit:fit"),
+    "fit_classifier": Command(
+        "train a classifier of noisy images", "--config FILE.yaml --run_dir DIR", "commands.fit_classifier:run"
+    ),
     "test": Command("measure images that exist", "--config FILE.yaml --data.images PATH", "commands.test:test"),
     "compare": Command("compare methods on the same seeds", "--config FILE.yaml --output DIR", "compare.command:run"),
     "score": Command("find the minority levels of a data set", "--config FILE.yaml --output FILE", "commands.score:run"),
@@ -45,7 +48,7 @@ COMMANDS = {
 def usage() -> str:
     """The overview that `--help` prints."""
     lines = [
-        f"  {name:<9} {command.summary:<39} sgm-lightning {name} {command.example}" for name, command in COMMANDS.items()
+        f"  {name:<14} {command.summary:<39} sgm-lightning {name} {command.example}" for name, command in COMMANDS.items()
     ]
     return "\n".join(["usage: sgm-lightning COMMAND --help", "", *lines, ""])
 

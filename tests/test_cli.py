@@ -234,6 +234,8 @@ def test_every_config_parses(config):
         **{name: name for name in ("compare", "convert", "features", "score", "test")},
     }
     command = commands.get(config.stem.partition("_")[0], "predict")
+    if command == "fit" and "classifier:" in config.read_text():
+        command = "fit_classifier"
     output = ["--output", "x"] if command in ("convert", "features", "score") else []
     with pytest.raises(SystemExit) as end:
         main([command, "--config", str(config), *output, "--print_config"])

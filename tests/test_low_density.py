@@ -38,7 +38,7 @@ def fit(folder, name, source, classes):
         "data": {"class_path": "TrainingData", "init_args": {"batch_size": 4, "held_out_share": 0.0, "source": source}},
         "trainer": {"accelerator": "cpu", "max_steps": 1, "enable_progress_bar": False},
     }
-    assert run(folder, "fit", config, "--run_dir", str(folder / name)) == 0
+    assert run(folder, "fit_classifier", config, "--run_dir", str(folder / name)) == 0
     return {"class_path": "TrainedClassifier", "init_args": {"path": str(folder / name)}}
 
 

@@ -235,7 +235,7 @@ def fit(folder, classifier=NEW, **trainer):
                     "enable_progress_bar": False, **trainer},
     }  # fmt: skip
     (folder / "fit.yaml").write_text(yaml.safe_dump(config))
-    return main(["fit", "--config", str(folder / "fit.yaml"), "--run_dir", str(folder / "fit")])
+    return main(["fit_classifier", "--config", str(folder / "fit.yaml"), "--run_dir", str(folder / "fit")])
 
 
 def predict(folder, name, path, **changes):
@@ -320,7 +320,7 @@ def test_another_classifier_is_not_resumed(scored, capsys):
     other["model"]["classifier"]["init_args"]["flags"]["channel_mult"] = "1,2"
     other["trainer"]["max_steps"] = 2
     (tmp_path / "fit.yaml").write_text(yaml.safe_dump(other))
-    assert main(["fit", "--config", str(tmp_path / "fit.yaml"), "--run_dir", str(tmp_path / "fit")]) == 1
+    assert main(["fit_classifier", "--config", str(tmp_path / "fit.yaml"), "--run_dir", str(tmp_path / "fit")]) == 1
     assert "run_dir" in capsys.readouterr().err
 
 
@@ -334,6 +334,14 @@ def test_the_reported_score_is_of_the_finished_images():
         x_s = denoiser.process.q_sample(from_uint8(images), 16, noise.draw(Purpose.SCORE, 0, number))
         total += (from_uint8(images) - denoiser(x_s, 16).x0_hat).flatten(1).norm(dim=1) / 2
     torch.testing.assert_close(found, total)
+
+
+def test_fit_names_the_command_for_classifiers(tmp_path, capsys):
+    (tmp_path / "fit.yaml").write_text(yaml.safe_dump({"model": {"classifier": NEW, "noise_schedule": "cosine"}}))
+    for given in (["--config", str(tmp_path / "fit.yaml")], ["--model.classifier", "NewClassifier"]):
+        assert main(["fit", *given, "--run_dir", str(tmp_path / "run")]) == 1
+        assert "sgm-lightning fit_classifier" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 # The committed classifier

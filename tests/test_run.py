@@ -76,6 +76,9 @@ def test_the_scan_finds_what_is_missing_or_cut(run):
     (run.chunks / ".chunk-000004.npz.host.1-1-1.tmp").write_bytes(b"torn")
     assert run.finished(6) == {1, 4, 5}
     assert run.finished(5) == {1, 4}
+    assert run.has(0) and run.has(2)  # to ask changes nothing
+    run.discard_torn()
+    assert run.finished(6) == {1, 4, 5}
     assert not run.has(0) and not run.has(2)  # removed, so that no worker takes them for drawn
 
 

@@ -11,7 +11,7 @@ from sgm_lightning.backbones.adm_keys import from_adm
 from sgm_lightning.backbones.base import Checkpoint
 from sgm_lightning.backbones.unet_backbone import UNetBackbone
 from sgm_lightning.diffusion import make_betas
-from sgm_lightning.files.weights import check_weights, load_tensors, require_file
+from sgm_lightning.files.weights import load_finite, require_release
 
 
 class ADMCheckpoint(Checkpoint):
@@ -19,8 +19,8 @@ class ADMCheckpoint(Checkpoint):
 
     Args:
         path: The file.
-        flags: Its flags.
-        url: Where it can be had; named when the file is missing.
+        flags: Flags of the release: those of the network and of its process.
+        url: Where the file can be had; the error names it when the file is missing.
 
     Raises:
         SGMError: If there is no such file.
@@ -28,13 +28,11 @@ class ADMCheckpoint(Checkpoint):
 
     def __init__(self, path: str, flags: ADMFlags, url: str | None = None) -> None:
         self.path, self.flags = Path(path), flags
-        source = f"fetch it from {url} and" if url else "check the path or"
         # Looked for at once: before a distance downloads its own weights.
-        require_file(self.path, f"{source} set `model.backbone.init_args.path`")
+        require_release(self.path, url, "`model.backbone.init_args.path`")
 
     def load(self) -> UNetBackbone:
-        weights = load_tensors(self.path)
-        check_weights(weights, self.path)
+        weights = load_finite(self.path)
         with torch.device("meta"):
             network = unet_from_flags(self.flags)
         converted = from_adm(weights, network, self.flags.use_new_attention_order)

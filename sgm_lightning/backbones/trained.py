@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from sgm_lightning.backbones.lora import LoRA
 from sgm_lightning.backbones.rebuild import describe, from_description
 from sgm_lightning.backbones.unet_backbone import UNetBackbone
 from sgm_lightning.errors import SGMError
+from sgm_lightning.files.averaged import Which, chosen_weights
 from sgm_lightning.files.weights import check_weights, load_content
 
 _KEY = "sgm_lightning"  # of our part of a Lightning checkpoint
@@ -26,7 +27,7 @@ class TrainedCheckpoint(Checkpoint):
         weights: `auto`: averaged if the training averaged, else the current ones; `ema`; `current`.
     """
 
-    def __init__(self, path: str, weights: Literal["auto", "ema", "current"] = "auto") -> None:
+    def __init__(self, path: str, weights: Which = "auto") -> None:
         self.path, self.weights = Path(path), weights
 
     def load(self) -> UNetBackbone:
@@ -35,17 +36,11 @@ class TrainedCheckpoint(Checkpoint):
         text = content.get(_KEY)
         if not isinstance(text, dict) or "state_dict" not in content:
             raise SGMError(f"{file} is no checkpoint of `sgm-lightning fit`; use ADMCheckpoint or DiffusersCheckpoint.")
-        states, updates = averaged_states(content)
-        if self.weights == "ema" and not updates:
-            raise SGMError(
-                f"{file} holds no averaged weights, the average was never updated; train on, or set `weights: current`."
-            )
-        chosen = "current" if self.weights == "current" or not updates else "ema"
-        backbone = from_description(text["backbone"])
-        weights = {name.removeprefix(_PREFIX): value for name, value in states[chosen].items() if name.startswith(_PREFIX)}
+        weights, updates = chosen_weights(content, self.weights, _PREFIX, file)
         check_weights(weights, file)
+        backbone = from_description(text["backbone"])
         _load(backbone, weights, text, file)
-        which = f"averaged weights (EMA of {updates} steps)" if chosen == "ema" else "current weights, not averaged"
+        which = f"averaged weights (EMA of {updates} steps)" if updates else "current weights, not averaged"
         print(f"Loaded {file}, step {content['global_step']}: {which}.")
         return backbone
 
@@ -65,15 +60,6 @@ def check_same(content: dict[str, Any], ours: dict[str, Any]) -> None:
             f"The run folder holds a training of another model (its {', '.join(differing)} differ), which cannot be "
             "resumed; choose another run_dir."
         )
-
-
-def averaged_states(content: dict[str, Any]) -> tuple[dict[str, dict[str, Tensor]], int]:
-    """Current and averaged weights, and the number of updates of the average."""
-    averaging = content.get("averaging_state")
-    if averaging is None:
-        return {"current": content["state_dict"]}, 0
-    current = content.get("current_model_state", content["state_dict"])
-    return {"current": current, "ema": content["state_dict"]}, int(averaging["n_averaged"])
 
 
 def _load(backbone: UNetBackbone, weights: dict[str, Tensor], text: dict[str, Any], file: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from sgm_lightning.classifiers.base import Classifier, NoisyClassifier
 from sgm_lightning.classifiers.encoder import EncoderClassifier
 from sgm_lightning.classifiers.flags import ClassifierFlags
-from sgm_lightning.files.weights import check_weights, load_tensors, require_file
+from sgm_lightning.files.weights import load_finite, require_release
 
 
 class ADMClassifier(Classifier):
@@ -17,8 +17,8 @@ class ADMClassifier(Classifier):
 
     Args:
         path: The file.
-        flags: Its flags.
-        url: Where it can be had; named when the file is missing.
+        flags: Flags of the release that start with `classifier_`, and the images' own.
+        url: Where the file can be had; the error names it when the file is missing.
 
     Raises:
         SGMError: If there is no such file.
@@ -26,14 +26,11 @@ class ADMClassifier(Classifier):
 
     def __init__(self, path: str, flags: ClassifierFlags, url: str | None = None) -> None:
         self.path, self.flags = Path(path), flags
-        source = f"fetch it from {url} and" if url else "check the path or"
-        require_file(self.path, f"{source} set the classifier's `init_args.path`")
+        require_release(self.path, url, "the classifier's `init_args.path`")
 
     def load(self) -> NoisyClassifier:
-        weights = load_tensors(self.path)
-        check_weights(weights, self.path)
         classifier = EncoderClassifier(self.flags)
-        classifier.load_adm(weights)
+        classifier.load_adm(load_finite(self.path))
         return classifier
 
 

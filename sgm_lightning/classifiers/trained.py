@@ -1,22 +1,22 @@
-"""Classifiers that `sgm-lightning fit` trained."""
+"""Classifiers that `sgm-lightning fit_classifier` trained."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sgm_lightning.backbones.trained import averaged_states
 from sgm_lightning.classifiers.base import Classifier, NoisyClassifier
 from sgm_lightning.classifiers.encoder import EncoderClassifier
 from sgm_lightning.classifiers.flags import ClassifierFlags
 from sgm_lightning.classifiers.stacked import StackedNetwork
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.atomic import write
+from sgm_lightning.files.averaged import Which, chosen_weights
 from sgm_lightning.files.weights import check_weights, load_content, load_tensors
 
 KEY = "sgm_lightning_classifier"  # of our part of a Lightning checkpoint, and of a safetensors header
@@ -31,14 +31,14 @@ class TrainedClassifier(Classifier):
         weights: Of a `.ckpt`, `auto`: averaged if the training averaged, else the current ones; `ema`; `current`.
     """
 
-    def __init__(self, path: str, weights: Literal["auto", "ema", "current"] = "auto") -> None:
+    def __init__(self, path: str, weights: Which = "auto") -> None:
         self.path, self.weights = Path(path), weights
 
     def load(self) -> NoisyClassifier:
         file = self.path
         if file.is_dir():
             file = file / "last.ckpt" if (file / "last.ckpt").is_file() else file / "classifier.safetensors"
-        hint = "check the path, or train one with `sgm-lightning fit`"
+        hint = "check the path, or train one with `sgm-lightning fit_classifier`"
         text, weights = self._saved(file, hint) if file.suffix == ".safetensors" else self._checkpoint(file, hint)
         check_weights(weights, file)
         classifier = from_description(text["classifier"])
@@ -54,11 +54,7 @@ class TrainedClassifier(Classifier):
         content = load_content(file, hint)
         if KEY not in content or "state_dict" not in content:
             raise SGMError(f"{file} is no checkpoint of a classifier's training; use ADMClassifier for ADM's layout.")
-        states, updates = averaged_states(content)
-        if self.weights == "ema" and not updates:
-            raise SGMError(f"{file} holds no averaged weights; train on, or set `weights: current`.")
-        state = states["current" if self.weights == "current" or not updates else "ema"]
-        return content[KEY], {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
+        return content[KEY], chosen_weights(content, self.weights, _PREFIX, file)[0]
 
     @staticmethod
     def _saved(file: Path, hint: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -76,8 +72,7 @@ def save_classifier(classifier: NoisyClassifier, path: str | Path) -> None:
     """Write weights and description to one `.safetensors` file, which `TrainedClassifier` reads."""
     weights = {name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()}
     data = save(weights, {KEY: json.dumps(description(classifier))})
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(Path(path), lambda file: file.write(data))
+    write(Path(path), data)
 
 
 def description(classifier: NoisyClassifier) -> dict[str, Any]:

@@ -2,75 +2,82 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict, dataclass, fields
 
-from sgm_lightning.commands.parsing import call
+from lightning.pytorch.cli import LightningArgumentParser
+
+from sgm_lightning.commands.predict import ResolvedCLI, resolve
 from sgm_lightning.errors import SGMError
 from sgm_lightning.predict.cost import sampling_cost
 from sgm_lightning.predict.module import SamplingModule
 
 
-def estimate(
-    model: SamplingModule,
-    num_samples: int = 50_000,
-    devices: int = 1,
-    tflops: float = 19.5,
-    utilization: float = 0.35,
-    trainer: Any = None,
-    data: Any = None,
-    writer: Any = None,
-    run_dir: Any = None,
-    verify: Any = None,
-    seed_everything: Any = None,
-    return_predictions: Any = None,
-    ckpt_path: Any = None,
-    weights_only: Any = None,
-) -> None:
-    """Print what a configuration of `predict` will cost.
+@dataclass
+class Machine:
+    """Images to draw and devices to draw them on. Weights that are not here cost as much as `--model.backbone NewNetwork`.
 
     Args:
-        model: As for `predict`. For a checkpoint that is not here yet, `model.backbone: NewNetwork` with its flags costs
-            the same.
         num_samples: How many images.
         devices: How many devices share them.
         tflops: Peak rate of a device at the run's precision, in 10¹² operations a second: 19.5 for an A100 in float32, 156
             in TF32, 312 in bfloat16; see its data sheet.
         utilization: Share of the peak that is reached; measure it with `benchmarks/sampling.py`.
-        trainer: Ignored, so that a configuration of `predict` can be given as it is.
-        data: Ignored.
-        writer: Ignored.
-        run_dir: Ignored.
-        verify: Ignored.
-        seed_everything: Ignored.
-        return_predictions: Ignored.
-        ckpt_path: Ignored.
-        weights_only: Ignored.
     """
-    for name, value in (
-        ("num_samples", num_samples),
-        ("devices", devices),
-        ("tflops", tflops),
-        ("utilization", utilization),
-    ):
-        if value <= 0:
-            raise SGMError(f"{name} must be positive, got {value}; set `--{name}`.")
+
+    num_samples: int = 50_000
+    devices: int = 1
+    tflops: float = 19.5
+    utilization: float = 0.35
+
+    def check(self) -> None:
+        """Raise unless all are positive."""
+        for name, value in asdict(self).items():
+            if value <= 0:
+                raise SGMError(f"{name} must be positive, got {value}; set `--{name}`.")
+
+
+class EstimateCLI(ResolvedCLI):
+    """The command line of `predict`, and a machine. It makes the model alone: data and devices may be elsewhere."""
+
+    command = "estimate"
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_class_arguments(Machine)
+
+    def instantiate_classes(self) -> None:
+        config = self.config[self.subcommand].clone()
+        for part in ("data", "trainer"):
+            config.pop(part)
+        self.model = self._parser(self.subcommand).instantiate_classes(config)["model"]
+
+    def before_predict(self) -> None:
+        """Estimate, where `predict` would get ready to draw."""
+        config = self.config[self.subcommand]
+        estimate(self.model, Machine(**{field.name: config[field.name] for field in fields(Machine)}))
+
+
+def estimate(model: SamplingModule, machine: Machine) -> None:
+    """Print what a configuration of `predict` will cost."""
+    machine.check()
     backbone = model.backbone.load()
     cost = sampling_cost(backbone, model.spacing, model.sampler, model.guidance)
     if model.baseline:
         plain = sampling_cost(backbone, model.spacing, model.sampler.plain, None)
         cost.forwards += plain.forwards
         cost.other_flops += plain.other_flops
-    cost.forwards += model.score_draws * (2 if model.baseline else 1)
-    least = cost.flops / (tflops * 1e12)
-    hours = num_samples * least / utilization / devices / 3600
+    cost.forwards += model.score.num_draws * (2 if model.baseline else 1)
+    least = cost.flops / (machine.tflops * 1e12)
+    hours = machine.num_samples * least / machine.utilization / machine.devices / 3600
     print(f"Network calls of an image: {cost.forwards} forwards, {cost.backwards} backwards (scores included)")
     print("Not counted: `Evaluate`, and what `checkpointing` computes again.")
     print(f"Operations: {cost.forward_flops / 1e9:.3g} GFLOP a forward, {cost.backward_flops / 1e9:.3g} a backward, ")
     print(f"            {cost.other_flops / 1e9:.3g} outside the network, {cost.flops / 1e12:.3g} TFLOP an image")
-    print(f"At {tflops:g} TFLOP/s an image takes no less than {least:.3g} s")
-    print(f"{num_samples} images on {devices} device(s) at {utilization:.0%} of that: {hours:.3g} hours")
+    print(f"At {machine.tflops:g} TFLOP/s an image takes no less than {least:.3g} s")
+    shares = f"{machine.num_samples} images on {machine.devices} device(s) at {machine.utilization:.0%} of that"
+    print(f"{shares}: {hours:.3g} hours")
 
 
 def run(args: list[str]) -> None:
     """Run the command on its argument list."""
-    call(estimate, args)
+    resolve(["predict", *args[1:]], EstimateCLI)

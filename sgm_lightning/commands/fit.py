@@ -1,29 +1,27 @@
-"""`sgm-lightning fit`: train a model, or a classifier of noisy images."""
+"""`sgm-lightning fit`: train or fine-tune a model."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-from pathlib import Path
+from argparse import SUPPRESS
 from typing import Any
 
-import yaml
-from lightning.pytorch import Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+import lightning.pytorch as pl
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from sgm_lightning.commands.parsing import prepare_parsing
+from sgm_lightning.commands.parsing import CommandCLI, prepare_parsing
 from sgm_lightning.commands.trainer import TRAINER_DEFAULTS, RunTrainer, refuse_slurm_checkpoints
+from sgm_lightning.errors import SGMError
 from sgm_lightning.fit.averaging import WeightAverage
 from sgm_lightning.fit.checkpoint_io import AtomicCheckpointIO
-from sgm_lightning.fit.classifier import ClassifierTraining
 from sgm_lightning.fit.data import TrainingData
 from sgm_lightning.fit.module import TrainingModule
 from sgm_lightning.fit.run import TrainingRun
 from sgm_lightning.fit.sample_grid import SampleGrid
 
 
-class TrainingCLI(LightningCLI):
-    """LightningCLI with a run folder that is resumed."""
+class TrainingCLI(CommandCLI):
+    """Command line of any training: LightningCLI with a run folder that is resumed."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -32,12 +30,10 @@ class TrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run_dir", type=str, default="runs/default", help="Folder of the run; the same again resumes.")
         parser.add_lightning_class_args(WeightAverage, "average")
-        if self._model_class is not ClassifierTraining:  # which draws nothing
-            parser.add_lightning_class_args(SampleGrid, "grid")
         parser.add_lightning_class_args(TrainingRun, "writer")
         parser.link_arguments("run_dir", "writer.run_dir")
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self.config_init[self.subcommand]
         if config["trainer"]["logger"] in (None, True):
             kwargs["logger"] = TensorBoardLogger(config["run_dir"], name="", version="tensorboard")
@@ -57,11 +53,28 @@ class TrainingCLI(LightningCLI):
                     self.config_init[self.subcommand]["ckpt_path"] = str(callback.last)
 
 
-def fit(args: list[str]) -> None:
-    """Run `sgm-lightning fit`."""
+class ModelTrainingCLI(TrainingCLI):
+    """Command line of a diffusion model's training, whose samples are looked at."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_lightning_class_args(SampleGrid, "grid")
+        parser.add_argument("--model.classifier", type=_no_classifier, default=SUPPRESS, help=SUPPRESS)
+
+
+def _no_classifier(value: Any) -> None:
+    """Refuse `model.classifier` before the parser asks for what a model needs."""
+    raise SGMError(
+        "`fit` trains diffusion models and takes no `model.classifier`, but one was given; train it by the same settings "
+        "with `sgm-lightning fit_classifier`."
+    )
+
+
+def train(cli: type[TrainingCLI], module: type[pl.LightningModule], args: list[str]) -> None:
+    """Train a module on the arguments of a command, whose name is the first of them."""
     prepare_parsing()
-    TrainingCLI(
-        ClassifierTraining if _trains_classifier(args) else TrainingModule,
+    cli(
+        module,
         TrainingData,
         subclass_mode_data=True,
         save_config_callback=None,
@@ -79,21 +92,10 @@ def fit(args: list[str]) -> None:
             "use_distributed_sampler": False,  # the data know their processes
             "log_every_n_steps": 20,
         },
-        args=args,
+        args=["fit", *args[1:]],
     )
 
 
-def _trains_classifier(args: list[str]) -> bool:
-    """Whether the command line or one of its configurations sets `model.classifier`."""
-    if any(arg.startswith("--model.classifier") for arg in args):
-        return True
-    values = [arg.partition("=")[2] for arg in args if arg.startswith("--config=")]
-    values += [value for name, value in pairwise(args) if name in ("-c", "--config")]
-    for value in values:
-        try:
-            config = yaml.safe_load(Path(value).read_text())
-        except (OSError, ValueError, yaml.YAMLError):
-            continue  # the parser tells what is wrong with it
-        if isinstance(config, dict) and "classifier" in (config.get("model") or {}):
-            return True
-    return False
+def fit(args: list[str]) -> None:
+    """Run `sgm-lightning fit`."""
+    train(ModelTrainingCLI, TrainingModule, args)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 from jsonargparse import ArgumentParser, set_parsing_settings
+from lightning.pytorch.cli import LightningCLI
 
 import sgm_lightning.backbones
 import sgm_lightning.classifiers
@@ -33,6 +35,21 @@ def prepare_parsing() -> None:
     for start in _IRRELEVANT_WARNINGS:
         warnings.filterwarnings("ignore", start)
     set_parsing_settings(docstring_parse_attribute_docstrings=False)
+
+
+class CommandCLI(LightningCLI):
+    """LightningCLI, whose help names the command as users call it.
+
+    Attributes:
+        command: Name of the command; default that of the Trainer's method behind it.
+    """
+
+    command = ""
+
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        super().setup_parser(*args, **kwargs)
+        for method, parser in self._subcommand_parsers.items():
+            parser.prog = f"sgm-lightning {self.command or method}"
 
 
 def call(function: Callable[..., None], args: list[str]) -> None:

@@ -6,9 +6,9 @@ import logging
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 
-from sgm_lightning.commands.parsing import prepare_parsing
+from sgm_lightning.commands.parsing import CommandCLI, prepare_parsing
 from sgm_lightning.commands.trainer import TRAINER_DEFAULTS, RunTrainer, refuse_slurm_checkpoints
 from sgm_lightning.predict.data import SampleIndices
 from sgm_lightning.predict.evaluate import Evaluate
@@ -18,7 +18,7 @@ from sgm_lightning.predict.settings import sample_settings
 from sgm_lightning.predict.writer import RunWriter
 
 
-class SamplingCLI(LightningCLI):
+class SamplingCLI(CommandCLI):
     """LightningCLI with a run folder."""
 
     @staticmethod
@@ -45,14 +45,17 @@ class SamplingCLI(LightningCLI):
         """The whole configuration, as `config.yaml` holds it."""
         return str(self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False))
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that determine a sample, as `manifest.json` holds them."""
+        return sample_settings(self.config[self.subcommand])
+
     def before_predict(self) -> None:
         """Tell the writer the settings that determine a sample, and the whole configuration."""
-        config = self.config[self.subcommand]
-        refuse_slurm_checkpoints(config["run_dir"])
-        settings = sample_settings(config)
+        refuse_slurm_checkpoints(self.config[self.subcommand]["run_dir"])
         for callback in self.trainer.callbacks:
             if isinstance(callback, RunWriter):
-                callback.describe(settings, self.resolved())
+                callback.describe(self.settings, self.resolved())
         # What is compared must be written first.
         self.trainer.callbacks.sort(key=lambda callback: isinstance(callback, Evaluate))
 
@@ -72,20 +75,20 @@ def predict(args: list[str], cli: type[SamplingCLI] = SamplingCLI) -> SamplingCL
     )
 
 
-class _Resolved(SamplingCLI):
-    """Stops where the Trainer would start."""
+class ResolvedCLI(SamplingCLI):
+    """The same up to where the Trainer would start."""
 
     def _run_subcommand(self, subcommand: str) -> None:
         self.before_predict()
 
 
-def resolve(arguments: list[str]) -> SamplingCLI:
+def resolve(arguments: list[str], cli: type[ResolvedCLI] = ResolvedCLI) -> SamplingCLI:
     """`predict` up to where its Trainer would start: everything is made and checked, nothing drawn or written."""
     # A Trainer tells which devices there are; once a setting, when it draws, is enough.
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        return predict(arguments, _Resolved)
+        return predict(arguments, cli)
     finally:
         logger.setLevel(level)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from sgm_lightning.backbones import Checkpoint
@@ -15,11 +15,13 @@ from sgm_lightning.commands.parsing import call
 from sgm_lightning.diffusion import Condition, Denoiser, NoiseLevel, SampleNoise
 from sgm_lightning.diffusion.noise import Purpose, generator
 from sgm_lightning.errors import SGMError
+from sgm_lightning.files.atomic import make_folder
+from sgm_lightning.files.digest import module_settings, weights_sha256
 from sgm_lightning.images import Images
 from sgm_lightning.images.cache import Broken, square_or_reason
 from sgm_lightning.images.crop import Square
 from sgm_lightning.images.levels import Levels, identity, level_of, thresholds
-from sgm_lightning.run import DRAW_VERSION, Claims, RunDir, weights_sha256
+from sgm_lightning.run import DRAW_VERSION, Claims, Parts, RunDir
 from sgm_lightning.run.chunk_file import DamagedChunk
 from sgm_lightning.scores import LPIPS, MinorityScore
 from sgm_lightning.signals import stop_signals
@@ -76,7 +78,7 @@ def score(
     settings = {
         "draw_version": DRAW_VERSION,
         "weights": weights_sha256(denoiser.network.state_dict()),
-        "score": _described(score),
+        "score": module_settings(score),
         "source": identity(source),
         "prepare": {"channels": prepare.channels, "value_range": list(value_range or ()), "crop": "center"},
         "spacing": str(spacing),
@@ -127,17 +129,17 @@ class _Scoring:
     def all(self, parts: RunDir, size: int) -> Tensor | None:
         """(N,) scores; None while other processes have parts in hand."""
         total = len(self.source)
-        count = -(-total // size)
+        count = math.ceil(total / size)
         claims = Claims(parts.claims)
         stop_signals.deferred = True
         try:
-            for number in tqdm(sorted(set(range(count)) - parts.finished(count)), unit="part", disable=None):
-                if parts.has(number) or not claims.take(f"part-{number:06d}"):
-                    continue
+            parts.discard_torn()
+            missing = sorted(set(range(count)) - parts.finished(count))
+            left = Parts(missing, parts.has, claims, lambda number: f"part-{number:06d}", wait=False)
+            for number in tqdm(left, unit="part", disable=None):
                 self._count_broken(parts, size)
                 scores = self.rows(range(number * size, min((number + 1) * size, total)))
                 parts.write_chunk(number, score=scores.numpy())
-                claims.release(f"part-{number:06d}")
         finally:
             stop_signals.deferred = False
             claims.close()
@@ -148,7 +150,7 @@ class _Scoring:
 
     def _count_broken(self, parts: RunDir, size: int) -> None:
         """What earlier calls and other processes could not read counts, too: those parts' pictures without a score."""
-        for number in sorted(parts.finished(-(-len(self.source) // size)) - self.counted):
+        for number in sorted(parts.finished(math.ceil(len(self.source) / size)) - self.counted):
             self.counted.add(number)
             for row in np.flatnonzero(np.isnan(self._scores(parts, number))):
                 self.broken.add(number * size + int(row), f"picture {number * size + int(row)} was not scored")
@@ -198,22 +200,7 @@ def _check(target: Path, counts: dict[str, int]) -> None:
     for name, value in counts.items():
         if value < 1:
             raise SGMError(f"{name} must be at least 1, got {value}.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SGMError(f"{target.parent} cannot be made ({error.strerror}); choose another `output`.") from None
-
-
-def _described(distance: nn.Module) -> dict[str, Any]:
-    """A distance by its settings and weights, wherever the weights were read from."""
-    kinds = (str, int, float, NoiseLevel)
-    settings = {
-        f"{name}.{key}".lstrip("."): str(value) if isinstance(value, NoiseLevel) else value
-        for name, module in distance.named_modules()
-        for key, value in vars(module).items()
-        if not key.startswith("_") and key != "training" and isinstance(value, kinds)
-    }
-    return {"class": type(distance).__name__, "settings": settings, "weights": weights_sha256(distance.state_dict())}
+    make_folder(target.parent, "choose another `output`")
 
 
 def run(args: list[str]) -> None:

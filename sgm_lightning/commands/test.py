@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 
-from sgm_lightning.commands.parsing import prepare_parsing
+from sgm_lightning.commands.parsing import CommandCLI, prepare_parsing
 from sgm_lightning.commands.trainer import TRAINER_DEFAULTS
 from sgm_lightning.evaluation.data import EvaluatedImages
 from sgm_lightning.evaluation.module import EvaluationModule
 from sgm_lightning.evaluation.writer import ReportWriter
 
 
-class EvaluationCLI(LightningCLI):
+class EvaluationCLI(CommandCLI):
     """LightningCLI for images that exist already."""
 
     @staticmethod

@@ -22,10 +22,10 @@ from sgm_lightning.compare.timing import seconds_per_image
 from sgm_lightning.compare.verbatim import Verbatim
 from sgm_lightning.errors import SGMError
 from sgm_lightning.evaluation.module import EvaluationModule
+from sgm_lightning.files.digest import weights_sha256
 from sgm_lightning.images import Images, RunImages
 from sgm_lightning.predict.cost import sampling_cost
 from sgm_lightning.predict.module import SamplingModule
-from sgm_lightning.run import weights_sha256
 from sgm_lightning.version import __version__
 
 

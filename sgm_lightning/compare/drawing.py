@@ -16,8 +16,8 @@ from sgm_lightning.commands.predict import predict, resolve
 from sgm_lightning.compare.anchors import Kind
 from sgm_lightning.compare.settings import Setting, predict_arguments
 from sgm_lightning.errors import SGMError, told
+from sgm_lightning.predict.manifest import run_manifest
 from sgm_lightning.predict.module import SamplingModule
-from sgm_lightning.predict.writer import RunWriter
 from sgm_lightning.run import RunDir
 
 
@@ -91,8 +91,7 @@ def plan(base: Setting, setting: Setting, output: Path, networks: Networks) -> P
         cli = resolve(arguments)
         module: SamplingModule = cli.model
         module.prepare(cli.trainer, cli.datamodule, networks.load(module, network_key(cli)))
-        writer = next(callback for callback in cli.trainer.callbacks if isinstance(callback, RunWriter))
-        manifest = writer.manifest(cli.trainer, module, cli.datamodule)
+        manifest = run_manifest(module, cli.datamodule, cli.trainer.strategy.root_device, cli.settings)
     assert module.denoiser is not None
     kind = Kind(module.denoiser.image_shape, module.denoiser.num_classes is not None)
     module.denoiser = None  # the parser holds on to what it made last

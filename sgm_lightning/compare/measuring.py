@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sgm_lightning.compare.settings import CLAIMS, folder_name
-from sgm_lightning.diffusion import NoiseLevel
 from sgm_lightning.evaluation import Evaluation, Results
 from sgm_lightning.evaluation.data import ImageBatch
 from sgm_lightning.evaluation.module import EvaluationModule
 from sgm_lightning.files.atomic import remove_leftovers
+from sgm_lightning.files.digest import module_settings, weights_sha256
 from sgm_lightning.images import Images
-from sgm_lightning.run import Claims, weights_sha256
+from sgm_lightning.run import Claims, Parts
 from sgm_lightning.run.sidecar import Sidecars
 
 Rows = dict[str, Tensor]
+Part = tuple[str, int]  # name of a row, and number of consecutive images in it
 
 
 class Measuring:
@@ -31,94 +33,104 @@ class Measuring:
     and wait for one another's.
 
     Args:
-        evaluator: Spaces and the one model that scores and bounds the images of all rows, with the same draws.
+        module: Spaces and the one model that scores and bounds the images of all rows, with the same draws.
         output: Folder of the comparison.
-        device: Where to.
-        part: Images a part.
+        device: Device to measure on.
+        size: Images a part.
     """
 
-    def __init__(self, evaluator: EvaluationModule, output: Path, device: torch.device, part: int = 50) -> None:
-        self.evaluator, self.output, self.device, self.part = evaluator, output, device, part
+    def __init__(self, module: EvaluationModule, output: Path, device: torch.device, size: int = 50) -> None:
+        self.module, self.output, self.device, self.size = module, output, device, size
 
     def __call__(self, sets: Mapping[str, Images], poll: float = 0.5) -> dict[str, Rows]:
         """Rows of every image of every set."""
-        self.evaluator.load(sets)
-        self.evaluator.to(self.device)
-        key = self._key()
+        self.module.load(sets)
+        self.module.to(self.device)
         claims = Claims(self.output / CLAIMS)
         claims.folder.mkdir(parents=True, exist_ok=True)
-        parts = {name: range(-(-len(images) // self.part)) for name, images in sets.items()}
-        left = [(name, number) for name, numbers in parts.items() for number in numbers]
-        found: dict[tuple[str, int], Rows] = {}
+        parts = [(name, number) for name in sets for number in range(math.ceil(len(sets[name]) / self.size))]
+        measured = _Measured(sets, self.output, self._key(), self.size)
         try:
-            while left:
-                waiting = []
-                for name, number in left:
-                    rows = self._part(key, name, number, sets[name], claims)
-                    if rows is None:
-                        waiting.append((name, number))
-                    else:
-                        found[name, number] = rows
-                if len(waiting) == len(left):
-                    time.sleep(poll)
-                left = waiting
+            for part in Parts(parts, measured.look, claims, _claim, poll=poll):
+                measured.keep(part, self._rows(part, sets))
         finally:
             claims.close()
-        return {
-            name: _joined([found[name, n] for n in range(-(-len(images) // self.part))]) for name, images in sets.items()
-        }
+        return {name: _joined([measured.rows[part] for part in parts if part[0] == name]) for name in sets}
 
-    def _part(self, key: str, name: str, number: int, images: Images, claims: Claims) -> Rows | None:
-        """As kept, or measured now; None while another process measures it."""
-        index = torch.arange(number * self.part, min((number + 1) * self.part, len(images)))
-        pixels = images.read(index.tolist())
-        digest = hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
-        folder = self.output / folder_name(name)
-        folder.mkdir(exist_ok=True)
-        remove_leftovers(folder / "measures")
-        kept = Sidecars(folder, f"{key}-{digest}")
-        claim = f"measure-{folder.name}-{number:06d}"
-        if (rows := kept.read(number)) is None:
-            if not claims.take(claim):
-                return None
-            try:
-                if (rows := kept.read(number)) is None:  # measured between the look and the claim
-                    print(f"Measuring {name}, images {index[0]} to {index[-1]}", flush=True)
-                    labels = None if images.labels is None else images.labels[index].to(self.device)
-                    batch = ImageBatch(0, index, pixels.to(self.device), labels, None)
-                    rows = {column: row.cpu().numpy() for column, row in self.evaluator.rows(batch).items()}
-                    kept.write(number, rows)
-            finally:
-                claims.release(claim)
-        return {column: torch.from_numpy(row) for column, row in rows.items()}
+    def _rows(self, part: Part, sets: Mapping[str, Images]) -> dict[str, np.ndarray]:
+        """Measure one part."""
+        name, number = part
+        index = _indices(number, self.size, sets[name])
+        print(f"Measuring {name}, images {index[0]} to {index[-1]}", flush=True)
+        labels = sets[name].labels
+        labels = None if labels is None else labels[index].to(self.device)
+        batch = ImageBatch(0, index, sets[name].read(index.tolist()).to(self.device), labels, None)
+        return {column: row.cpu().numpy() for column, row in self.module.rows(batch).items()}
 
     def _key(self) -> str:
         """Equal keys, equal rows of equal images."""
-        evaluator = self.evaluator
-        text: list[object] = [evaluator.measurements.fingerprint(), evaluator.seed]
-        if evaluator.denoiser is not None:
-            process = evaluator.denoiser.process
+        module = self.module
+        text: list[object] = [module.measurements.fingerprint(), module.seed]
+        if module.denoiser is not None:
+            process = module.denoiser.process
             chain = {"log_snr": torch.tensor(process.log_snr_list, dtype=torch.float64)}
-            text += [weights_sha256(evaluator.denoiser.network.state_dict()), weights_sha256(chain)]
-            text += [evaluator.keep_scores, _description(evaluator.score), weights_sha256(evaluator.score.state_dict())]
+            text += [weights_sha256(module.denoiser.network.state_dict()), weights_sha256(chain)]
+            score = module.score
+            text += [module.keep_scores, module_settings(score), [type(part).__name__ for part in score.modules()]]
         return hashlib.sha256(json.dumps(text).encode()).hexdigest()
 
 
-def evaluate(evaluator: EvaluationModule, rows: Rows) -> Results:
+def evaluate(module: EvaluationModule, rows: Rows) -> Results:
     """Every metric of one row of the table."""
-    evaluation = Evaluation(evaluator.spaces, False, evaluator.kid_subset_size)
+    evaluation = Evaluation(module.spaces, False, module.kid_subset_size)
     evaluation.update(rows, torch.arange(len(next(iter(rows.values())))))
     return evaluation.compute()
 
 
-def _joined(parts: list[Rows]) -> Rows:
-    return {column: torch.cat([part[column] for part in parts]) for column in parts[0]}
+class _Measured:
+    """Rows of parts as they are kept beside the images, each read once.
+
+    Args:
+        sets: The images of every row.
+        output: Folder of the comparison.
+        key: Digest of how they are measured.
+        size: Images a part.
+    """
+
+    def __init__(self, sets: Mapping[str, Images], output: Path, key: str, size: int) -> None:
+        self.sets, self.output, self.key, self.size = sets, output, key, size
+        self.rows: dict[Part, dict[str, np.ndarray]] = {}
+        self._files: dict[Part, Sidecars] = {}
+
+    def look(self, part: Part) -> bool:
+        """Whether a part has been measured, by this process or another."""
+        if part not in self.rows and (rows := self._file(part).read(part[1])) is not None:
+            self.rows[part] = rows
+        return part in self.rows
+
+    def keep(self, part: Part, rows: dict[str, np.ndarray]) -> None:
+        """Take a part's rows, and write them for others and for later calls."""
+        self.rows[part] = rows
+        self._file(part).write(part[1], rows)
+
+    def _file(self, part: Part) -> Sidecars:
+        """The file of a part; measured rows belong to the pixels as well as to the measure."""
+        if part not in self._files:
+            name, number = part
+            pixels = self.sets[name].read(_indices(number, self.size, self.sets[name]).tolist())
+            folder = self.output / folder_name(name)
+            remove_leftovers(folder / "measures")
+            self._files[part] = Sidecars(folder, f"{self.key}-{hashlib.sha256(pixels.numpy().tobytes()).hexdigest()}")
+        return self._files[part]
 
 
-def _description(module: nn.Module) -> list[object]:
-    """Classes and plain arguments of a module and of those inside it."""
-    kinds = (int, float, str, NoiseLevel)
-    return [
-        [type(part).__name__, {k: str(v) for k, v in vars(part).items() if isinstance(v, kinds) and k != "training"}]
-        for part in module.modules()
-    ]
+def _indices(number: int, size: int, images: Images) -> Tensor:
+    return torch.arange(number * size, min((number + 1) * size, len(images)))
+
+
+def _claim(part: Part) -> str:
+    return f"measure-{folder_name(part[0])}-{part[1]:06d}"
+
+
+def _joined(parts: list[dict[str, np.ndarray]]) -> Rows:
+    return {column: torch.from_numpy(np.concatenate([part[column] for part in parts])) for column in parts[0]}

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.atomic import write
 
 # Folders of the comparison itself, beside the settings' runs.
 SETTINGS, CLAIMS = "settings", "claims"
@@ -135,6 +135,5 @@ def _setting(name: str, content: Any, keys: set[str]) -> Setting:
 def _written(file: Path, content: dict[str, Any]) -> str:
     text = yaml.safe_dump(content, sort_keys=False).encode()
     if not file.is_file() or file.read_bytes() != text:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, lambda out: out.write(text))
+        write(file, text)
     return str(file)

@@ -11,7 +11,6 @@ from typing import Any
 from sgm_lightning.compare.comparison import Comparison, Difference, Row
 from sgm_lightning.evaluation import Value
 from sgm_lightning.evaluation.format import ABSENT, error_digits, markdown, short, to_json, with_error
-from sgm_lightning.files.atomic import write_atomically
 
 
 def write_tables(comparison: Comparison, folder: Path) -> None:
@@ -23,7 +22,7 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
         "differences.md": markdown_differences(comparison),
     }
     for name, text in texts.items():
-        write_atomically(folder / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+        write(folder / name, text)
 
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:

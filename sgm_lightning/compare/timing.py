@@ -10,7 +10,7 @@ import torch
 from sgm_lightning.compare.drawing import same_threads
 from sgm_lightning.diffusion import Condition
 from sgm_lightning.diffusion.noise import SampleNoise, random_labels
-from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.atomic import write
 from sgm_lightning.predict.module import SamplingModule
 from sgm_lightning.run import RunDir
 
@@ -20,7 +20,7 @@ def seconds_per_image(module: SamplingModule, run: RunDir, count: int, device: t
 
     Timed with the run's own number of threads. An upsampler, whose inputs are another run's, is not timed: None.
     """
-    threads = int(json.loads((run.path / "manifest.json").read_text())["threads"])
+    threads = int(run.manifest()["threads"])
     file = run.path / "timed.json"
     wanted = {"images": count, "device": device.type, "threads": threads}
     try:
@@ -45,5 +45,5 @@ def seconds_per_image(module: SamplingModule, run: RunDir, count: int, device: t
             started = time.perf_counter()
             sampler(denoiser, SampleNoise(0, indices, denoiser.image_shape, device), guidance, Condition(labels)).cpu()
             seconds = (time.perf_counter() - started) / count
-    write_atomically(file, lambda out: out.write(json.dumps({**wanted, "seconds": seconds}).encode()))
+    write(file, json.dumps({**wanted, "seconds": seconds}))
     return seconds

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.extractor import FeatureExtractor
-from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.atomic import write
 from sgm_lightning.images import Images
 
 
@@ -40,8 +40,4 @@ def class_means(extractor: FeatureExtractor, images: Images, batch_size: int = 2
 def save_class_means(file: Path, images: Images, extractor: FeatureExtractor) -> None:
     """Write `class_means` as `means` to a `.safetensors` file, which `LowDensityGuidance` reads."""
     data = save({"means": class_means(extractor, images)})
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SGMError(f"{file.parent} cannot be made ({error.strerror}); choose another `output`.") from None
-    write_atomically(file, lambda out: out.write(data))
+    write(file, data, hint="choose another `output`")

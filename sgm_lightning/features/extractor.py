@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.normalise import Normalise
+from sgm_lightning.files.digest import weights_sha256
 from sgm_lightning.files.weights import load_tensors
 from sgm_lightning.images import Images
 
@@ -52,11 +52,7 @@ class FeatureExtractor(nn.Module, ABC):
 
     def fingerprint(self) -> str:
         """SHA-256 of the weights and of the preparation: equal fingerprints, equal features."""
-        digest = hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode())
-        for key, value in sorted(self.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return weights_sha256(self.state_dict(), json.dumps(self.describe(), sort_keys=True).encode())
 
 
 class ModuleFeatures(FeatureExtractor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ class RandomConvolutions(FeatureExtractor):
             convolution.weight = nn.Parameter(weight)
             layers += [convolution, nn.ReLU()]
         self.network = nn.Sequential(*layers, nn.Flatten())
-        left = 128 * (-(-size // 8)) ** 2
+        left = 128 * math.ceil(size / 8) ** 2
         self.register_buffer("projection", _orthonormal_rows(source, dim, left).T.contiguous())
         self.eval().requires_grad_(False)
 

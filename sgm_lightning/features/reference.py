@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.extractor import FeatureExtractor
-from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.atomic import write
 from sgm_lightning.files.weights import cache_folder
 from sgm_lightning.images import Images
 
@@ -69,11 +69,7 @@ def save_reference(file: Path, images: Images, extractor: FeatureExtractor) -> N
         "describe": json.dumps(extractor.describe()),
     }
     found = extractor.of(images).half()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SGMError(f"{file.parent} cannot be made ({error.strerror}); set $SGM_CACHE to a folder.") from None
-    write_atomically(file, lambda out: out.write(save({"features": found}, text)))
+    write(file, save({"features": found}, text), hint="set $SGM_CACHE to a folder")
 
 
 def _read(file: Path) -> tuple[Tensor, dict[str, str]]:

@@ -15,6 +15,7 @@ from sgm_lightning.files.process import Process, current
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[^.]+)\.(?P<pid>\d+)-(?P<started>\d+)-\d+\.tmp")
 _FOREIGN_LEFTOVER_SECONDS = 3600.0
+_FOLDER_HINT = "make space or the folder above it writable"
 
 
 def cannot_write(path: Path, error: OSError) -> SGMError:
@@ -25,12 +26,56 @@ def cannot_write(path: Path, error: OSError) -> SGMError:
     )
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], Any], exclusive: bool = False) -> bool:
-    """Let `write` fill a temporary file beside `path`, bring it to the disk, and rename it.
+def make_folder(folder: Path, hint: str = _FOLDER_HINT) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Args:
+        folder: The folder.
+        hint: Remedy that the error names.
+
+    Raises:
+        SGMError: If the disk refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SGMError(f"{folder} cannot be made ({error.strerror}); {hint}.") from None
+
+
+def write(
+    path: Path,
+    data: bytes | memoryview | str,
+    exclusive: bool = False,
+    new_folder: bool = True,
+    hint: str = _FOLDER_HINT,
+) -> bool:
+    """Write a file whole or not at all; its folder is made if it is not there.
 
     Args:
         path: The file.
-        write: Writes the content.
+        data: The content; text is written as UTF-8.
+        exclusive: Leave an existing file as it is.
+        new_folder: Whether to make the folder. A file of a run passes False: what is removed while it is drawn stays so.
+        hint: Remedy that the error names when the folder cannot be made.
+
+    Returns:
+        Whether the file is this one.
+
+    Raises:
+        SGMError: If the disk refuses; nothing is left behind then.
+    """
+    if new_folder:
+        make_folder(path.parent, hint)
+    content = data.encode() if isinstance(data, str) else data
+    return write_atomically(path, lambda file: file.write(content), exclusive)
+
+
+def write_atomically(path: Path, fill: Callable[[IO[bytes]], Any], exclusive: bool = False) -> bool:
+    """Let `fill` write a temporary file beside `path`, bring it to the disk, and rename it.
+
+    Args:
+        path: The file.
+        fill: Writes the content; the folder must be there.
         exclusive: Leave an existing file as it is.
 
     Returns:
@@ -44,7 +89,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any], exclusive: b
     temporary = path.with_name(f".{path.name}.{owner}.tmp")
     try:
         with open(temporary, "wb") as file:
-            write(file)
+            fill(file)
             file.flush()
             os.fsync(file.fileno())
         if exclusive:

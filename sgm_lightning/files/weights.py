@@ -26,6 +26,28 @@ def require_file(path: Path, hint: str) -> None:
         raise SGMError(f"There is no weights file at {path}; {hint}.")
 
 
+def require_release(path: Path, url: str | None, setting: str) -> None:
+    """Raise unless the file of a release is at `path`.
+
+    Args:
+        path: The file.
+        url: Where it can be had, if that is known.
+        setting: The setting that names the file, for the error.
+    """
+    require_file(path, f"{f'fetch it from {url} and' if url else 'check the path or'} set {setting}")
+
+
+def load_finite(path: str | Path) -> dict[str, Tensor]:
+    """The same as `load_tensors`, of which all must be finite.
+
+    Raises:
+        SGMError: If the file cannot be read, or holds NaN or infinite weights.
+    """
+    weights = load_tensors(path)
+    check_weights(weights, path)
+    return weights
+
+
 def load_tensors(path: str | Path, hint: str = "check the path") -> dict[str, Tensor]:
     """State dict from a `.safetensors` or a torch file, on the CPU.
 

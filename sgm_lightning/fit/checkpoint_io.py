@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.atomic import write
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -31,5 +31,4 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(Path(path), lambda file: file.write(content.getbuffer()))
+        write(Path(path), content.getbuffer())

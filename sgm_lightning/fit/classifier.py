@@ -8,16 +8,14 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics import MeanMetric
 
 from sgm_lightning.classifiers import Classifier
 from sgm_lightning.classifiers.trained import KEY, description
 from sgm_lightning.diffusion import DiffusionProcess, make_betas
 from sgm_lightning.errors import SGMError
 from sgm_lightning.fit.draws import TrainingBatch
+from sgm_lightning.fit.held_out import HeldOutMeans, quarters
 from sgm_lightning.fit.optimised import OptimisedModule
-
-_QUARTERS = 4
 
 
 class ClassifierTraining(OptimisedModule):
@@ -52,10 +50,7 @@ class ClassifierTraining(OptimisedModule):
         self.classifier.chain = (noise_schedule, diffusion_steps)
         self.process = DiffusionProcess(make_betas(noise_schedule, diffusion_steps))
         self._dtype: torch.dtype | None = None
-        # In a dict, metrics are no modules of this one: they are neither averaged nor saved.
-        names = ["loss", "accuracy"]
-        names += [f"{name}_quarter_{quarter + 1}" for name in names for quarter in range(_QUARTERS)]
-        self.held_out: dict[str, MeanMetric] = {name: MeanMetric() for name in names}
+        self.held_out = HeldOutMeans(by_quarter=("loss", "accuracy"))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -73,8 +68,7 @@ class ClassifierTraining(OptimisedModule):
     def setup(self, stage: str) -> None:
         """Check the trainer's settings."""
         self._dtype = self.check_trainer()
-        for metric in self.held_out.values():
-            metric.to(self.trainer.strategy.root_device)
+        self.held_out.to(self.trainer.strategy.root_device)
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         """Mean cross-entropy of the batch."""
@@ -88,18 +82,13 @@ class ClassifierTraining(OptimisedModule):
         return loss
 
     def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
-        """Held-out loss and accuracy at one step of each quarter of the chain, by the same draw."""
-        for quarter in range(_QUARTERS):
-            index = ((quarter + batch.step) / _QUARTERS * self.process.num_steps).long()
+        """Held-out loss and accuracy at one step of each quarter of the chain."""
+        for quarter, index in quarters(batch.step, self.process.num_steps):
             losses, right = self._losses(batch, index)
-            for name, values in (("loss", losses), ("accuracy", right)):
-                self.held_out[name].update(values)
-                self.held_out[f"{name}_quarter_{quarter + 1}"].update(values)
+            self.held_out.update({"loss": losses, "accuracy": right}, quarter)
 
     def on_validation_epoch_end(self) -> None:
-        for name, metric in self.held_out.items():
-            self.log(f"held_out/{name}", metric.compute(), prog_bar=name == "accuracy")
-            metric.reset()
+        self.held_out.log(self, shown="accuracy")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[KEY] = description(self.classifier)

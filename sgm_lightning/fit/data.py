@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -15,6 +17,21 @@ from sgm_lightning.fit.draws import Draws, HeldOut, Positions, TrainingBatch
 from sgm_lightning.images import ImageFolder, Images
 from sgm_lightning.images.crop import Square
 from sgm_lightning.images.squares import Squares
+
+
+@dataclass
+class _Sets:
+    """Images that have been opened and split.
+
+    Attributes:
+        training: Images to train on, by position.
+        held_out: Images of which some are held out.
+        held_out_rows: (n,) int64 rows of those.
+    """
+
+    training: Draws
+    held_out: Squares
+    held_out_rows: np.ndarray
 
 
 class TrainingData(pl.LightningDataModule):
@@ -68,7 +85,7 @@ class TrainingData(pl.LightningDataModule):
         self.crop, self.flip, self.value_range, self.channels = crop, flip, value_range, channels
         self.seed = seed
         self._opened: tuple[Squares, Squares | None] | None = None
-        self._sets: tuple[Draws, Squares, np.ndarray] | None = None
+        self._sets: _Sets | None = None
 
     def prepare_data(self) -> None:
         """Decode to the cache, in one process."""
@@ -108,18 +125,18 @@ class TrainingData(pl.LightningDataModule):
         rank_zero_info(f"Data: {len(rows)} pictures to train on, {len(kept)} held out.")
         if module.num_classes is not None and self.source.class_names:
             rank_zero_info("Classes: " + ", ".join(f"{i} {name}" for i, name in enumerate(self.source.class_names)) + ".")
-        self._sets = Draws(squares, rows, self.seed), held_out, kept
+        self._sets = _Sets(Draws(squares, rows, self.seed), held_out, kept)
 
     @property
     def common_batches(self) -> int:
         """Held-out batches that every process has at least."""
         assert self._sets is not None and self.trainer is not None
-        return -(-(len(self._sets[2]) // self.trainer.world_size) // self.batch_size)
+        return math.ceil(len(self._sets.held_out_rows) // self.trainer.world_size / self.batch_size)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training is to go on with."""
         assert self._sets is not None
-        return {"class_names": self.source.class_names, "pictures": len(self._sets[0].order.rows), "seed": self.seed}
+        return {"class_names": self.source.class_names, "pictures": len(self._sets.training.order.rows), "seed": self.seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse other classes; tell of other pictures."""
@@ -141,7 +158,7 @@ class TrainingData(pl.LightningDataModule):
         if workers is None:
             workers = 4 if on_gpu else 0
         return DataLoader(
-            self._sets[0],
+            self._sets.training,
             batch_sampler=Positions(trainer, self.batch_size),  # type: ignore[arg-type]
             collate_fn=_as_it_is,
             num_workers=workers,
@@ -151,10 +168,10 @@ class TrainingData(pl.LightningDataModule):
     def val_dataloader(self) -> Any:
         trainer = self.trainer
         assert self._sets is not None and trainer is not None
-        _, squares, rows = self._sets
+        rows = self._sets.held_out_rows
         if not len(rows):
             return []
-        return DataLoader(HeldOut(squares, rows, self.seed, trainer, self.batch_size), batch_size=None)
+        return DataLoader(HeldOut(self._sets.held_out, rows, self.seed, trainer, self.batch_size), batch_size=None)
 
     def _open(self) -> tuple[Squares, Squares | None]:
         """The pictures to train on and those held out; opened once a process."""

@@ -8,9 +8,8 @@ import torch
 from diffusers.models.resnet import ResnetBlock2D
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
-from sgm_lightning.backbones import Checkpoint, NewNetwork
+from sgm_lightning.backbones import Backbone, Checkpoint, NewNetwork
 from sgm_lightning.backbones.lora import LoRA
 from sgm_lightning.backbones.rebuild import with_classes
 from sgm_lightning.backbones.trained import check_same, training_state
@@ -19,12 +18,11 @@ from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.diffusion.pixels import to_uint8
 from sgm_lightning.errors import SGMError
 from sgm_lightning.fit.draws import TrainingBatch
+from sgm_lightning.fit.held_out import HeldOutMeans, quarters
 from sgm_lightning.fit.objective import Objective
 from sgm_lightning.fit.optimised import OptimisedModule
 from sgm_lightning.fit.step_samplers import StepSampler, UniformSteps
 from sgm_lightning.scores.elbo import negative_elbo
-
-_QUARTERS = 4
 
 
 class TrainingModule(OptimisedModule):
@@ -69,45 +67,28 @@ class TrainingModule(OptimisedModule):
     ) -> None:
         super().__init__(optimizer, warmup_steps, lr_schedule, (1e-4, 0.0))
         loaded = as_unet(backbone.load())
-        if not 0 <= label_dropout < 1 or not 0 <= (dropout or 0) < 1:
-            raise SGMError(f"dropout and label_dropout must lie in [0, 1), got {dropout} and {label_dropout}.")
-        if loaded.upsampler:
-            raise SGMError("Upsamplers cannot be trained here; set `model.backbone` to a base model.")
+        _check(loaded, num_classes, dropout, label_dropout)
         classes = num_classes or loaded.num_classes
-        if classes is None and label_dropout:
-            raise SGMError("label_dropout needs classes, but the model is unconditional; set `model.num_classes`.")
-        given = loaded.network
-        if classes is not None:
-            loaded = with_classes(loaded, classes, label_dropout > 0)
+        self.backbone = loaded if classes is None else with_classes(loaded, classes, label_dropout > 0)
+        network = self.backbone.network
         if dropout is not None:
-            _set_dropout(loaded.network, dropout)
+            _set_dropout(network, dropout)
+        if lora is not None and isinstance(backbone, NewNetwork):
+            raise SGMError("LoRA needs a trained network, but a NewNetwork's last layer is zero; leave `model.lora` out.")
         self.lora = lora
-        if lora is not None:
-            if isinstance(backbone, NewNetwork):
-                raise SGMError(
-                    "LoRA needs a trained network, but a NewNetwork's last layer is zero; leave `model.lora` out."
-                )
-            lora.inject(loaded.network)
-            if loaded.network is not given:  # embeddings of added classes are zero: no adapter can make up for them
-                loaded.network.class_embedding.requires_grad_(True)
-        else:
-            loaded.network.requires_grad_(True)
+        _choose_trained(network, lora, new_embedding=network is not loaded.network)
         if gradient_checkpointing:
-            loaded.network.enable_gradient_checkpointing()
+            network.enable_gradient_checkpointing()
         if compile:
-            loaded.network.compile()
-        loaded.network.train()  # loaders leave networks in evaluation mode, and Lightning keeps what it finds
-        self.backbone = loaded
-        self.denoiser = loaded.denoiser(frozen=False)
-        learned = loaded.variance == "learned_range"
-        self.objective = objective or Objective("hybrid" if learned else "simple")
+            network.compile()
+        network.train()  # loaders leave networks in evaluation mode, and Lightning keeps what it finds
+        self.denoiser = self.backbone.denoiser(frozen=False)
+        self.objective = objective or Objective("hybrid" if self.backbone.variance == "learned_range" else "simple")
         self.objective.check(self.denoiser)
         self.step_sampler = step_sampler or UniformSteps()
         self.label_dropout = label_dropout
         self.nelbo_images, self.nelbo_spacing = nelbo_images, nelbo_spacing
-        # In a dict, metrics are no modules of this one: they are neither averaged nor saved.
-        names = ["loss", "nelbo", *(f"loss_quarter_{quarter + 1}" for quarter in range(_QUARTERS))]
-        self.held_out: dict[str, MeanMetric] = {name: MeanMetric() for name in names}
+        self.held_out = HeldOutMeans(by_quarter=["loss"], once=["nelbo"] if nelbo_images else [])
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -124,8 +105,7 @@ class TrainingModule(OptimisedModule):
         dtype = self.check_trainer()
         if self.nelbo_images:
             self.evaluator(self.nelbo_spacing)  # raises now rather than at the first validation
-        for metric in self.held_out.values():
-            metric.to(self.trainer.strategy.root_device)
+        self.held_out.to(self.trainer.strategy.root_device)
         self.denoiser.calls.autocast_dtype = dtype
         self.step_sampler.probabilities(self.denoiser.process.num_steps)  # raises if it is for another chain
 
@@ -149,15 +129,11 @@ class TrainingModule(OptimisedModule):
 
     def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
         """Held-out loss at one step of each quarter of the chain, and the bound on the first images."""
-        steps = self.denoiser.process.num_steps
         condition = Condition(batch.labels if self.num_classes else None)
         with torch.autocast(self.device.type, enabled=False):
-            for quarter in range(_QUARTERS):
-                # The same draw in every quarter.
-                index = ((quarter + batch.step) / _QUARTERS * steps).long()
+            for quarter, index in quarters(batch.step, self.denoiser.process.num_steps):
                 simple = self.objective(self.denoiser, batch.images, index, batch.noise, condition).simple
-                self.held_out["loss"].update(simple)
-                self.held_out[f"loss_quarter_{quarter + 1}"].update(simple)
+                self.held_out.update({"loss": simple}, quarter)
             some = batch.indices < self.nelbo_images
             if bool(some.any()):
                 condition = Condition(None if condition.labels is None else condition.labels[some])
@@ -165,13 +141,10 @@ class TrainingModule(OptimisedModule):
                 chain = self.evaluator(self.nelbo_spacing)
                 strata = min(10, chain.process.num_steps - 1)  # a short chain has no more
                 found = negative_elbo(images, chain, 0, batch.indices[some].tolist(), strata, condition)
-                self.held_out["nelbo"].update(found.total)
+                self.held_out.update({"nelbo": found.total})
 
     def on_validation_epoch_end(self) -> None:
-        for name, metric in self.held_out.items():
-            if name != "nelbo" or self.nelbo_images:
-                self.log(f"held_out/{name}", metric.compute(), prog_bar=name == "nelbo")
-            metric.reset()
+        self.held_out.log(self, shown="nelbo")
 
     def evaluator(self, spacing: str | int | None) -> Denoiser:
         """The network as it is now, on another chain."""
@@ -194,6 +167,26 @@ class TrainingModule(OptimisedModule):
         if not self.label_dropout:
             return Condition(batch.labels)
         return Condition(torch.where(batch.drop < self.label_dropout, self.backbone.null_class or 0, batch.labels))
+
+
+def _check(loaded: Backbone, num_classes: int | None, dropout: float | None, label_dropout: float) -> None:
+    """Raise unless the settings fit the model."""
+    if not 0 <= label_dropout < 1 or not 0 <= (dropout or 0) < 1:
+        raise SGMError(f"dropout and label_dropout must lie in [0, 1), got {dropout} and {label_dropout}.")
+    if loaded.upsampler:
+        raise SGMError("Upsamplers cannot be trained here; set `model.backbone` to a base model.")
+    if num_classes is None and loaded.num_classes is None and label_dropout:
+        raise SGMError("label_dropout needs classes, but the model is unconditional; set `model.num_classes`.")
+
+
+def _choose_trained(network: nn.Module, lora: LoRA | None, new_embedding: bool) -> None:
+    """Let all weights be trained; with LoRA its adapters alone, and embeddings of classes that are new."""
+    if lora is None:
+        network.requires_grad_(True)
+        return
+    lora.inject(network)
+    if new_embedding:  # they are zero: no adapter can make up for them
+        network.class_embedding.requires_grad_(True)  # type: ignore[operator, union-attr]
 
 
 def _set_dropout(network: nn.Module, rate: float) -> None:

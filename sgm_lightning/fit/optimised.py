@@ -34,7 +34,7 @@ class OptimisedModule(pl.LightningModule):
         default: tuple[float, float],
     ) -> None:
         super().__init__()
-        self.optimizer = _Shared(optimizer)
+        self.optimizer = _NotCopied(optimizer)
         self.warmup_steps, self.lr_schedule, self._default = warmup_steps, lr_schedule, default
         self._given: list[dict[str, Any]] = []
 
@@ -86,14 +86,15 @@ class OptimisedModule(pl.LightningModule):
             )
 
 
-class _Shared:
-    """Holds what a copy of the module, as the average of its weights is, shares with it.
+class _NotCopied:
+    """Wraps a value so that `deepcopy` shares it.
 
-    What makes the optimiser refers to the command line's parser, and by that to the trainer and its processes.
+    Averaging the weights copies the module. What makes the optimiser must not be copied along: it refers to the parser of
+    the command line, and by that to the trainer and its processes.
     """
 
     def __init__(self, value: OptimizerCallable | None) -> None:
         self.value = value
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+    def __deepcopy__(self, memo: dict[int, Any]) -> _NotCopied:
         return self

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_info
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files.atomic import remove_leftovers, write_atomically
+from sgm_lightning.files.atomic import remove_leftovers, write
 from sgm_lightning.signals import Interrupted, stop_signals
 
 
@@ -44,9 +44,8 @@ class TrainingRun(Checkpoint):
         stop_signals.install()  # Lightning has put its own in place since
         stop_signals.deferred = True
         if trainer.is_global_zero and self.config_text:
-            self.path.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self.path)
-            write_atomically(self.path / "config.yaml", lambda file: file.write(self.config_text.encode()))
+            write(self.path / "config.yaml", self.config_text)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._step = self._first = trainer.global_step

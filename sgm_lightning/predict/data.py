@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -96,7 +97,7 @@ class SampleIndices(pl.LightningDataModule):
     @property
     def num_chunks(self) -> int:
         """Chunks of the run."""
-        return -(-self.num_samples // self.chunk_size)
+        return math.ceil(self.num_samples / self.chunk_size)
 
     def chunk(self, number: int) -> Chunk:
         """Chunk `number`, for the model that `check` was told of."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
+from sgm_lightning.files.digest import files_sha256
 from sgm_lightning.run.manifest import FILE
 
 _WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
@@ -39,14 +39,7 @@ def _by_bytes(value: Any) -> Any:
     if isinstance(value, list):
         return [_by_bytes(inside) for inside in value]
     files = _files(value) if isinstance(value, str) else []
-    if not files:
-        return value
-    digest = hashlib.sha256()
-    for file in files:
-        with open(file, "rb") as content:
-            while block := content.read(1 << 20):
-                digest.update(block)
-    return FILE + digest.hexdigest()
+    return FILE + files_sha256(files) if files else value
 
 
 def _files(name: str) -> list[Path]:

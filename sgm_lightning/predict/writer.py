@@ -14,13 +14,12 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
-from sgm_lightning.classifiers import NoisyClassifier
 from sgm_lightning.evaluation.grid import save_grid
-from sgm_lightning.files.atomic import write_atomically
-from sgm_lightning.predict.data import Chunk, SampleIndices
-from sgm_lightning.run import DRAW_VERSION, ChunkQueue, RunDir, weights_sha256
+from sgm_lightning.files.atomic import write
+from sgm_lightning.predict.data import Chunk
+from sgm_lightning.predict.manifest import run_manifest
+from sgm_lightning.run import ChunkQueue, RunDir
 from sgm_lightning.signals import stop_signals
-from sgm_lightning.version import __version__
 
 
 class RunWriter(BasePredictionWriter):
@@ -55,35 +54,12 @@ class RunWriter(BasePredictionWriter):
         data = trainer.datamodule  # type: ignore[attr-defined]
         data.numbers = lambda: self._open(trainer, pl_module)
 
-    def manifest(self, trainer: pl.Trainer, module: pl.LightningModule, data: SampleIndices) -> dict[str, Any]:
-        """What determines the samples of a run, which is what its folder is compared by.
-
-        Args:
-            trainer: Its devices count by their type.
-            module: A `SamplingModule` whose weights have been read.
-            data: N, chunks, seed and inputs.
-        """
-        return {
-            "draw_version": DRAW_VERSION,
-            "weights": weights_sha256(module.denoiser.network.state_dict()),  # type: ignore[operator, union-attr]
-            "classifiers": _classifiers(module),
-            "seed": data.seed,
-            "chunk_size": data.chunk_size,
-            "device": trainer.strategy.root_device.type,
-            "threads": module.threads,
-            "inputs": data.fingerprint(),
-            "settings": self._settings,
-            "num_samples": data.num_samples,
-            "version": __version__,
-            "torch": torch.__version__,
-        }
-
     def _open(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> ChunkQueue:
         """Open the run, or refuse; every process of a job does, so that all fail alike."""
         stop_signals.install()  # Lightning has put its own in place since
         data = trainer.datamodule  # type: ignore[attr-defined]
-        manifest = self.run.open(self.manifest(trainer, pl_module, data), {"threads": torch.get_num_threads()})
-        torch.set_num_threads(manifest["threads"])
+        manifest = run_manifest(pl_module, data, trainer.strategy.root_device, self._settings)
+        torch.set_num_threads(self.run.open(manifest, {"threads": torch.get_num_threads()})["threads"])
         if self.verify and trainer.is_global_zero:
             self.run.forget_merge()
         self._queue = ChunkQueue(self.run, data.num_samples, data.chunk_size, check=stop_signals.check)
@@ -94,7 +70,7 @@ class RunWriter(BasePredictionWriter):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero and self._config:
-            write_atomically(self.run.path / "config.yaml", lambda file: file.write(self._config.encode()))
+            write(self.run.path / "config.yaml", self._config, new_folder=False)
         if trainer.logger is None:
             trainer.logger = TensorBoardLogger(self.run.path, name="", version="tensorboard")
         self._started, self._drawn = time.monotonic(), 0
@@ -175,12 +151,6 @@ def set_names(module: pl.LightningModule) -> tuple[str, str]:
     if guidance is None:
         return plain, own
     return plain, guidance.title if sampler.plain is sampler else f"{own}, {guidance.title}"
-
-
-def _classifiers(module: pl.LightningModule) -> list[str] | None:
-    """Fingerprints of the classifiers that guide; None without, as in runs of before there were any."""
-    parts = () if module.guidance is None else module.guidance.modules()
-    return [weights_sha256(part.state_dict()) for part in parts if isinstance(part, NoisyClassifier)] or None
 
 
 def _nhwc(images: torch.Tensor) -> np.ndarray:

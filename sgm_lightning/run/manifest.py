@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.atomic import write
 
 # Raised whenever the same settings would draw other samples.
 DRAW_VERSION = 1
@@ -21,15 +17,6 @@ _RECORDED = {"num_samples", "version", "torch"}
 
 # Stands before the digest of a file that the settings name.
 FILE = "file, sha256 "
-
-
-def weights_sha256(weights: Mapping[str, Tensor]) -> str:
-    """Fingerprint of a state dict: names and bytes in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        digest.update(name.encode())
-        digest.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def agree(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -47,13 +34,13 @@ def agree(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dic
         SGMError: If the run on record has other settings; the differing keys and both values are named.
     """
     new = {**manifest, **{key: value for key, value in defaults.items() if manifest[key] is None}}
-    if not file.is_file() and write_atomically(file, _json(new), exclusive=True):
+    if not file.is_file() and write(file, _json(new), exclusive=True, new_folder=False):
         return new
     old = check(file, manifest, defaults)
     new.update({key: old[key] for key in defaults if manifest[key] is None and key in old})
     new["num_samples"] = max(new["num_samples"], old.get("num_samples", 0))
     if new != old:
-        write_atomically(file, _json(new))
+        write(file, _json(new), new_folder=False)
     return new
 
 
@@ -100,5 +87,5 @@ def _names_file(old: Any, new: Any) -> bool:
     return texts and new.startswith(FILE) and not old.startswith(FILE)
 
 
-def _json(manifest: dict[str, Any]) -> Any:
-    return lambda file: file.write(json.dumps(manifest, indent=1).encode())
+def _json(manifest: dict[str, Any]) -> str:
+    return json.dumps(manifest, indent=1)

@@ -1,7 +1,9 @@
-"""Chunks into `samples.npz`, `baseline.npz` and `scores.csv`, one chunk in memory at a time."""
+"""The merged files of a run: chunks into `samples.npz`, `baseline.npz` and `scores.csv`, one at a time; and back."""
 
 from __future__ import annotations
 
+import csv
+import math
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 
 from sgm_lightning.files.atomic import write_atomically
 
+SCORES = "scores.csv"
 _ARCHIVES = {"images": "samples.npz", "baseline_images": "baseline.npz"}
 _COLUMNS = ("index", "label", "score", "baseline_score")
 
@@ -30,19 +33,21 @@ def merge(folder: Path, num_samples: int, chunks: Chunks) -> list[str]:
         layout.
     """
     first = next(iter(chunks()))
-    names = []
+    archives = {key: name for key, name in _ARCHIVES.items() if key in first}
     columns: dict[str, np.ndarray] = {}
+    for key, name in archives.items():
+        columns |= _merge_images(folder / name, num_samples, key, first[key], chunks())
+    write_atomically(folder / SCORES, lambda file: write_columns(file, columns))
+    return [*archives.values(), SCORES]
 
-    for key, name in _ARCHIVES.items():
-        if key in first:
-            # Bound now: `write` runs before the loop goes on.
-            def write(file: IO[bytes], key: str = key) -> None:
-                columns.update(_write_archive(file, num_samples, key, first[key], chunks()))
 
-            write_atomically(folder / name, write)
-            names.append(name)
-    write_atomically(folder / "scores.csv", lambda file: write_columns(file, columns))
-    return [*names, "scores.csv"]
+def _merge_images(
+    path: Path, num_samples: int, key: str, like: np.ndarray, chunks: Iterable[Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Write one archive; the columns of its samples."""
+    columns: dict[str, np.ndarray] = {}
+    write_atomically(path, lambda file: columns.update(_write_archive(file, num_samples, key, like, chunks)))
+    return columns
 
 
 def _write_archive(
@@ -80,3 +85,32 @@ def write_columns(file: IO[bytes], columns: Mapping[str, np.ndarray]) -> None:
     for row in zip(*columns.values(), strict=True):
         texts = (f"{value:.7g}" if isinstance(value, np.floating) else str(value) for value in row)
         file.write((",".join(texts) + "\n").encode())
+
+
+def read_columns(path: Path) -> dict[str, np.ndarray]:
+    """The columns of a file of `write_columns`, all as float64."""
+    rows = _rows(path)
+    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+
+
+def with_columns(path: Path, columns: Mapping[str, np.ndarray]) -> str:
+    """The text of a file of `write_columns` with more columns, or with others of the same name; rows keep their order."""
+    rows = _rows(path)
+    for name, values in columns.items():
+        for row, value in zip(rows, values, strict=True):
+            row[name] = f"{value:.7g}"
+    return "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows), ""])
+
+
+def first_images(path: Path, count: int) -> np.ndarray:
+    """The first images of a merged archive, (count, H, W, C) uint8; the others are not read."""
+    with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as member:
+        np.lib.format.read_magic(member)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        shape = (min(count, shape[0]), *shape[1:])
+        return np.frombuffer(member.read(math.prod(shape)), dtype).reshape(shape).copy()
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))

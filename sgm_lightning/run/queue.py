@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
+import math
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.run.claims import Claims
+from sgm_lightning.run.parts import Parts, pause
 from sgm_lightning.run.run_dir import RunDir
 
 _MERGE = "merge"
@@ -18,9 +17,8 @@ _CHUNK = "chunk-"
 class ChunkQueue:
     """Iterates over chunk numbers to draw, each claimed, until all are drawn *and merged*.
 
-    Every worker of a run has one, and knows of the others by files alone. A worker takes the next chunk that is neither
-    drawn nor claimed; without any left, it waits for the others' last chunks, to take over those of a worker that dies.
-    Whoever then comes first merges. A chunk that the merge finds damaged is to draw again.
+    Every worker of a run has one. Chunks are the `Parts` of the run, for which all workers wait; whoever then comes first
+    merges. A chunk that the merge finds damaged is to draw again.
 
     Args:
         run: The run, opened.
@@ -46,7 +44,7 @@ class ChunkQueue:
         poll: float = 0.5,
     ) -> None:
         self.run, self.num_samples, self.check, self.poll = run, num_samples, check, poll
-        self.num_chunks = -(-num_samples // chunk_size)
+        self.num_chunks = math.ceil(num_samples / chunk_size)
         self.claims = claims or Claims(run.claims)
         self.missing = self._scan()
 
@@ -57,7 +55,7 @@ class ChunkQueue:
     def __iter__(self) -> Iterator[int]:
         missing: set[int] | None = self.missing
         for _ in range(self.MAX_MERGES):
-            yield from self._take(missing or set())
+            yield from Parts(sorted(missing or ()), self.run.has, self.claims, _claim, check=self.check, poll=self.poll)
             missing = self._merge_or_wait()
             if missing is None:
                 return
@@ -71,28 +69,8 @@ class ChunkQueue:
         self.claims.close()
 
     def _scan(self) -> set[int]:
+        self.run.discard_torn()
         return set(range(self.num_chunks)) - self.run.finished(self.num_chunks)
-
-    def _take(self, missing: set[int]) -> Iterator[int]:
-        left = deque(sorted(missing))
-        while left:
-            drawn = False
-            for _ in range(len(left)):
-                number = left.popleft()
-                name = f"{_CHUNK}{number:06d}"
-                if self.run.has(number):
-                    continue
-                if not self.claims.take(name):
-                    left.append(number)
-                    continue
-                try:
-                    if not self.run.has(number):  # drawn between the look and the claim
-                        yield number
-                        drawn = True
-                finally:
-                    self.claims.release(name)
-            if left and not drawn:
-                self._wait()
 
     def _merge_or_wait(self) -> set[int] | None:
         """None once the run is merged; else the chunks that the merge found missing or damaged."""
@@ -106,16 +84,13 @@ class ChunkQueue:
                     return missing or None
                 finally:
                     self.claims.release(_MERGE)
-            self._wait()
+            pause(self.poll, self.check)
         return None
 
     def _drawn(self, name: str) -> bool:
         number = name.removeprefix(_CHUNK)
         return number.isdecimal() and self.run.has(int(number))
 
-    def _wait(self) -> None:
-        until = time.monotonic() + self.poll
-        while time.monotonic() < until:
-            self.check()
-            with suppress(InterruptedError):
-                time.sleep(min(0.1, self.poll))
+
+def _claim(number: int) -> str:
+    return f"{_CHUNK}{number:06d}"

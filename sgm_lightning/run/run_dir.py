@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import os
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files.atomic import cannot_write, remove_leftovers, write_atomically
+from sgm_lightning.files.atomic import cannot_write, remove_leftovers, write
 from sgm_lightning.run.chunk_file import DamagedChunk, has_its_size, pack, unpack
 from sgm_lightning.run.manifest import agree, check
-from sgm_lightning.run.merge import merge
+from sgm_lightning.run.merge import SCORES, first_images, merge, read_columns, with_columns
 
 _CHUNK = re.compile(r"chunk-(\d+)\.npz")
 
@@ -34,6 +31,8 @@ class RunDir:
         self.path = Path(path)
         self.chunks = self.path / "chunks"
         self.claims = self.path / "claims"
+        self._manifest = self.path / "manifest.json"
+        self._record = self.path / "merged.json"  # of the last merge: N, and the sizes of its files
 
     def open(self, manifest: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
         """Make the folder, or check that the run in it has the same manifest (see `manifest.agree`).
@@ -48,7 +47,7 @@ class RunDir:
             raise SGMError(f"run_dir {self.path} cannot be written ({error.strerror}); set `--run_dir`.") from None
         for folder in (self.path, self.chunks):
             remove_leftovers(folder)
-        return agree(self.path / "manifest.json", manifest, defaults or {})
+        return agree(self._manifest, manifest, defaults or {})
 
     def holds(self, manifest: dict[str, Any], defaults: dict[str, Any] | None = None) -> bool:
         """Whether there is a run of this manifest; writes nothing.
@@ -56,20 +55,32 @@ class RunDir:
         Raises:
             SGMError: If there is a run that `open` would refuse to go on with.
         """
-        file = self.path / "manifest.json"
-        return file.is_file() and bool(check(file, manifest, defaults or {}))
+        return self._manifest.is_file() and bool(check(self._manifest, manifest, defaults or {}))
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest on record."""
+        return dict(json.loads(self._manifest.read_text()))
 
     def chunk_file(self, number: int) -> Path:
         """File of one chunk."""
         return self.chunks / f"chunk-{number:06d}.npz"
 
     def finished(self, num_chunks: int) -> set[int]:
-        """Chunks whose file is there and has the right size; files of a wrong size are removed.
+        """Chunks whose file is there and has the right size."""
+        return {number for number, sound in self._judged() if sound and number < num_chunks}
+
+    def discard_torn(self) -> None:
+        """Remove the chunk files of a wrong size, so that `has` says False of them."""
+        for number, sound in self._judged():
+            if not sound:
+                self.discard(number)
+
+    def _judged(self) -> Iterator[tuple[int, bool]]:
+        """Every chunk that has a file, and whether the file has the right size.
 
         All chunks of a run have one size, and each tells its own: so a folder is judged by its listing, and few files
         are opened.
         """
-        numbers = set()
         right: set[int] = set()
         for entry in self._listing():
             match = _CHUNK.fullmatch(entry.name)
@@ -77,16 +88,14 @@ class RunDir:
                 continue
             try:
                 size = entry.stat().st_size
-                if size in right or has_its_size(entry.path):
-                    right.add(size)
-                    numbers.add(int(match[1]))
-                else:
-                    self.discard(int(match[1]))
+                sound = size in right or has_its_size(entry.path)
             except FileNotFoundError:  # found damaged by another process
                 continue
             except OSError as error:
                 raise _cannot_read(Path(entry.path), error) from None
-        return {number for number in numbers if number < num_chunks}
+            if sound:
+                right.add(size)
+            yield int(match[1]), sound
 
     def count(self) -> int:
         """How many chunk files there are."""
@@ -98,7 +107,7 @@ class RunDir:
 
     def write_chunk(self, number: int, **arrays: np.ndarray) -> None:
         """Write one chunk; it exists whole or not at all."""
-        write_atomically(self.chunk_file(number), lambda file: file.write(pack(arrays)))
+        write(self.chunk_file(number), pack(arrays), new_folder=False)
 
     def read_chunk(self, number: int) -> dict[str, np.ndarray]:
         """The arrays of one chunk.
@@ -123,7 +132,7 @@ class RunDir:
     def merged(self, num_samples: int) -> bool:
         """Whether the merged files of at least N samples are there, with the sizes on record. A run only grows."""
         try:
-            record = json.loads((self.path / "merged.json").read_text())
+            record = json.loads(self._record.read_text())
             sizes = {name: os.path.getsize(self.path / name) for name in record["bytes"]}
         except (OSError, ValueError, KeyError):
             return False
@@ -132,9 +141,9 @@ class RunDir:
     def forget_merge(self) -> None:
         """Let the next merge happen, which checks every chunk, although the merged files are there."""
         try:
-            (self.path / "merged.json").unlink(missing_ok=True)
+            self._record.unlink(missing_ok=True)
         except OSError as error:
-            raise cannot_write(self.path / "merged.json", error) from None
+            raise cannot_write(self._record, error) from None
 
     def merge(self, num_samples: int, num_chunks: int, check: Callable[[], None] = lambda: None) -> set[int]:
         """Write `samples.npz` and its companions, checking every chunk's checksum.
@@ -158,7 +167,7 @@ class RunDir:
         except DamagedChunk:
             return self._discard_damaged(num_chunks, check)
         record = {"num_samples": num_samples, "bytes": {name: os.path.getsize(self.path / name) for name in names}}
-        write_atomically(self.path / "merged.json", lambda file: file.write(json.dumps(record).encode()))
+        write(self._record, json.dumps(record), new_folder=False)
         return set()
 
     def _discard_damaged(self, num_chunks: int, check: Callable[[], None]) -> set[int]:
@@ -181,32 +190,19 @@ class RunDir:
 
     def first_images(self, name: str, count: int) -> np.ndarray:
         """The first images of `samples.npz` or `baseline.npz`, (count, H, W, C) uint8; the others are not read."""
-        with zipfile.ZipFile(self.path / name) as archive, archive.open("arr_0.npy") as member:
-            np.lib.format.read_magic(member)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-            shape = (min(count, shape[0]), *shape[1:])
-            return np.frombuffer(member.read(math.prod(shape)), dtype).reshape(shape).copy()
+        return first_images(self.path / name, count)
 
     def scores(self) -> dict[str, np.ndarray]:
         """The columns of `scores.csv`."""
-        rows = self._score_rows()
-        return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+        return read_columns(self.path / SCORES)
 
     def add_scores(self, columns: Mapping[str, np.ndarray]) -> None:
         """Add columns to `scores.csv`, or replace those of the same name; rows are in order of the samples."""
-        rows = self._score_rows()
-        for name, values in columns.items():
-            for row, value in zip(rows, values, strict=True):
-                row[name] = f"{value:.7g}"
-        text = "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows), ""])
-        write_atomically(self.path / "scores.csv", lambda file: file.write(text.encode()))
-        record = json.loads((self.path / "merged.json").read_text())
-        record["bytes"]["scores.csv"] = len(text.encode())
-        write_atomically(self.path / "merged.json", lambda file: file.write(json.dumps(record).encode()))
-
-    def _score_rows(self) -> list[dict[str, str]]:
-        with open(self.path / "scores.csv", newline="") as file:
-            return list(csv.DictReader(file))
+        text = with_columns(self.path / SCORES, columns)
+        write(self.path / SCORES, text, new_folder=False)
+        record = json.loads(self._record.read_text())
+        record["bytes"][SCORES] = len(text.encode())
+        write(self._record, json.dumps(record), new_folder=False)
 
 
 def _cannot_read(path: Path, error: OSError) -> SGMError:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.atomic import write
 from sgm_lightning.run.chunk_file import DamagedChunk, pack, unpack
 
 
@@ -24,9 +24,7 @@ class Sidecars:
 
     def write(self, number: int, rows: dict[str, np.ndarray]) -> None:
         """Keep the rows of chunk `number`."""
-        self.folder.mkdir(exist_ok=True)
-        content = pack({**rows, "key": np.array(self.key)})
-        write_atomically(self._file(number), lambda file: file.write(content))
+        write(self._file(number), pack({**rows, "key": np.array(self.key)}))
 
     def read(self, number: int) -> dict[str, np.ndarray] | None:
         """The rows of chunk `number`, or None."""

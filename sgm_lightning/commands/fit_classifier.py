@@ -1,0 +1,17 @@
+"""`sgm-lightning fit_classifier`: train a classifier of noisy images."""
+
+from __future__ import annotations
+
+from sgm_lightning.commands.fit import TrainingCLI, train
+from sgm_lightning.fit.classifier import ClassifierTraining
+
+
+class ClassifierTrainingCLI(TrainingCLI):
+    """Command line of a classifier's training."""
+
+    command = "fit_classifier"
+
+
+def run(args: list[str]) -> None:
+    """Run the command on its argument list."""
+    train(ClassifierTrainingCLI, ClassifierTraining, args)

@@ -1,0 +1,61 @@
+"""Means over held-out images: of all steps of the chain, and of each of its quarters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+_QUARTERS = 4
+
+
+def quarters(step: Tensor, num_steps: int) -> Iterator[tuple[int, Tensor]]:
+    """Each quarter of a chain, and an index in it for every image.
+
+    Args:
+        step: (B,) uniform in [0, 1); the same draw serves every quarter.
+        num_steps: Length of the chain.
+
+    Yields:
+        Number of the quarter, from 0, and (B,) int64 respaced index.
+    """
+    for quarter in range(_QUARTERS):
+        yield quarter, ((quarter + step) / _QUARTERS * num_steps).long()
+
+
+class HeldOutMeans:
+    """Running means, by name. Not a module: the means are neither averaged with the weights nor saved.
+
+    Args:
+        by_quarter: Names of values that are taken in every quarter of the chain.
+        once: Names of values that are taken once an image.
+    """
+
+    def __init__(self, by_quarter: Sequence[str], once: Sequence[str] = ()) -> None:
+        names = [*by_quarter, *once, *(_name(name, quarter) for name in by_quarter for quarter in range(_QUARTERS))]
+        self.means = {name: MeanMetric() for name in names}
+
+    def to(self, device: torch.device) -> None:
+        """Move the means to a device."""
+        for mean in self.means.values():
+            mean.to(device)
+
+    def update(self, values: Mapping[str, Tensor], quarter: int | None = None) -> None:
+        """Take (B,) values by name, of images at one step of a quarter or of none in particular."""
+        for name, value in values.items():
+            self.means[name].update(value)
+            if quarter is not None:
+                self.means[_name(name, quarter)].update(value)
+
+    def log(self, module: pl.LightningModule, shown: str) -> None:
+        """Log all means and start anew; the progress bar shows one of them."""
+        for name, mean in self.means.items():
+            module.log(f"held_out/{name}", mean.compute(), prog_bar=name == shown)
+            mean.reset()
+
+
+def _name(name: str, quarter: int) -> str:
+    return f"{name}_quarter_{quarter + 1}"
