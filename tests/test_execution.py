@@ -325,7 +325,7 @@ def test_operations_of_a_network_that_is_one_convolution():
 
 
 def test_estimate_reads_what_predict_reads(capsys):
-    assert main(["estimate", "--config", "configs/fashion_mnist.yaml", "--num_samples", "3600", "--devices", "2"]) == 0
+    assert main(["estimate", "--config", "fashion_mnist", "--num_samples", "3600", "--devices", "2"]) == 0
     out = capsys.readouterr().out
     assert "236 forwards, 20 backwards" in out and "3600 images on 2 device(s)" in out
-    assert main(["estimate", "--config", "configs/fashion_mnist.yaml", "--utilization", "0"]) == 1
+    assert main(["estimate", "--config", "fashion_mnist", "--utilization", "0"]) == 1

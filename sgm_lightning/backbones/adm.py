@@ -10,6 +10,7 @@ from sgm_lightning.backbones.adm_flags import ADMFlags, unet_from_flags
 from sgm_lightning.backbones.adm_keys import from_adm
 from sgm_lightning.backbones.base import Backbone, Checkpoint
 from sgm_lightning.diffusion import make_betas
+from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import check_weights, load_tensors, require_file
 
 
@@ -26,7 +27,7 @@ class ADMCheckpoint(Checkpoint):
     """
 
     def __init__(self, path: str, flags: ADMFlags, url: str | None = None) -> None:
-        self.path, self.flags = Path(path), flags
+        self.path, self.flags = Path(locate(path)), flags
         source = f"fetch it from {url} and" if url else "check the path or"
         # Looked for at once: before a distance downloads its own weights.
         require_file(self.path, f"{source} set `model.backbone.init_args.path`")

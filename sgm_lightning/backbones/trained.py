@@ -11,6 +11,7 @@ from sgm_lightning.backbones.base import Backbone, Checkpoint
 from sgm_lightning.backbones.lora import LoRA
 from sgm_lightning.backbones.rebuild import describe, from_description
 from sgm_lightning.errors import SGMError
+from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import check_weights, load_content
 
 _KEY = "sgm_lightning"  # of our part of a Lightning checkpoint
@@ -26,7 +27,7 @@ class TrainedCheckpoint(Checkpoint):
     """
 
     def __init__(self, path: str, weights: Literal["auto", "ema", "current"] = "auto") -> None:
-        self.path, self.weights = Path(path), weights
+        self.path, self.weights = Path(locate(path)), weights
 
     def load(self) -> Backbone:
         file = self.path / "last.ckpt" if self.path.is_dir() else self.path

@@ -9,6 +9,7 @@ import torch
 from sgm_lightning.classifiers.base import Classifier, NoisyClassifier
 from sgm_lightning.classifiers.encoder import EncoderClassifier
 from sgm_lightning.classifiers.flags import ClassifierFlags
+from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import check_weights, load_tensors, require_file
 
 
@@ -25,7 +26,7 @@ class ADMClassifier(Classifier):
     """
 
     def __init__(self, path: str, flags: ClassifierFlags, url: str | None = None) -> None:
-        self.path, self.flags = Path(path), flags
+        self.path, self.flags = Path(locate(path)), flags
         source = f"fetch it from {url} and" if url else "check the path or"
         require_file(self.path, f"{source} set the classifier's `init_args.path`")
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from sgm_lightning.commands.parsing import prepare_parsing
+from sgm_lightning.commands.arguments import config_contents
+from sgm_lightning.commands.parsing import command_line
 from sgm_lightning.commands.trainer import TRAINER_DEFAULTS, RunTrainer, refuse_slurm_checkpoints
 from sgm_lightning.fit.averaging import WeightAverage
 from sgm_lightning.fit.checkpoint_io import AtomicCheckpointIO
@@ -59,41 +57,33 @@ class TrainingCLI(LightningCLI):
 
 def fit(args: list[str]) -> None:
     """Run `sgm-lightning fit`."""
-    prepare_parsing()
-    TrainingCLI(
-        ClassifierTraining if _trains_classifier(args) else TrainingModule,
-        TrainingData,
-        subclass_mode_data=True,
-        save_config_callback=None,
-        seed_everything_default=False,
-        trainer_class=RunTrainer,
-        trainer_defaults={
-            **TRAINER_DEFAULTS,
-            "enable_checkpointing": True,  # by the writer
-            "max_steps": 10_000,
-            "max_epochs": -1,  # the steps count
-            "gradient_clip_val": 1.0,
-            "val_check_interval": 500,
-            "check_val_every_n_epoch": None,
-            "num_sanity_val_steps": 0,
-            "use_distributed_sampler": False,  # the data know their processes
-            "log_every_n_steps": 20,
-        },
-        args=args,
-    )
+    with command_line(args) as args:
+        TrainingCLI(
+            ClassifierTraining if _trains_classifier(args) else TrainingModule,
+            TrainingData,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=False,
+            trainer_class=RunTrainer,
+            trainer_defaults={
+                **TRAINER_DEFAULTS,
+                "enable_checkpointing": True,  # by the writer
+                "max_steps": 10_000,
+                "max_epochs": -1,  # the steps count
+                "gradient_clip_val": 1.0,
+                "val_check_interval": 500,
+                "check_val_every_n_epoch": None,
+                "num_sanity_val_steps": 0,
+                "use_distributed_sampler": False,  # the data know their processes
+                "log_every_n_steps": 20,
+            },
+            args=args,
+        )
 
 
 def _trains_classifier(args: list[str]) -> bool:
     """Whether the command line or one of its configurations sets `model.classifier`."""
     if any(arg.startswith("--model.classifier") for arg in args):
         return True
-    values = [arg.partition("=")[2] for arg in args if arg.startswith("--config=")]
-    values += [value for name, value in pairwise(args) if name in ("-c", "--config")]
-    for value in values:
-        try:
-            config = yaml.safe_load(Path(value).read_text())
-        except (OSError, ValueError, yaml.YAMLError):
-            continue  # the parser tells what is wrong with it
-        if isinstance(config, dict) and "classifier" in (config.get("model") or {}):
-            return True
-    return False
+    contents = config_contents(args).values()
+    return any(isinstance(content.get("model"), dict) and "classifier" in content["model"] for content in contents)
