@@ -7,7 +7,7 @@ MARKERS ?= not slow and not gpu and not slurm and not network
 .PHONY: demo test lint clean
 
 demo: .venv/ready
-	$(BIN)/sgm-lightning predict --config configs/fashion_mnist.yaml --run_dir runs/fashion_mnist
+	$(BIN)/sgm-lightning predict --config fashion_mnist --run_dir runs/fashion_mnist
 
 test: .venv/ready
 	$(BIN)/python -m pytest -m "$(MARKERS)"

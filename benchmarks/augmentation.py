@@ -47,7 +47,7 @@ def augmentation(
     torch.set_num_threads(threads)
     root = Path(output)
     model = root / "model"
-    run(["fit", "--config", "configs/train_long_tail.yaml", "--run_dir", str(model)])
+    run(["fit", "--config", "long_tail", "--run_dir", str(model)])
     backbone = {"class_path": "TrainedCheckpoint", "init_args": {"path": str(model)}}
     free = {"class_path": "DiffusersCheckpoint", "init_args": {"path": str(root / "unconditional")}}
     if not (root / "unconditional").is_dir():

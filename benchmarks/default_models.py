@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sgm_lightning.cli import main
 
-MEASURE = ["test", "--config", "configs/test_fashion_mnist.yaml"]
+MEASURE = ["test", "--config", "fashion_mnist"]
 NETWORKS = {"fashion_mnist_28": "checkpoints/fashion_mnist_28"}
 COLUMNS = {"FD": "frechet", "precision": "precision", "density": "density", "recall": "recall", "AvgkNN": "avg_knn"}
 
@@ -60,7 +60,7 @@ def draw(folder: Path, path: str, num_samples: int, spacing: int) -> None:
     """Ancestral samples into a run folder."""
     plain = ["--model.guidance", "null", "--model.baseline", "false", "--model.score_draws", "1"]
     size = ["--data.num_samples", str(num_samples), "--data.chunk_size", "100", "--model.spacing", str(spacing)]
-    run(["predict", "--config", "configs/fashion_mnist.yaml", "--run_dir", str(folder), "--trainer.callbacks", "null",
+    run(["predict", "--config", "fashion_mnist", "--run_dir", str(folder), "--trainer.callbacks", "null",
          "--model.backbone.init_args.path", path, *plain, *size])  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def draw() -> None:
     """`predict`, twice at a time with a thread each, for every setting."""
     for setting, (scale, interval) in SETTINGS.items():
         guidance = "--model.guidance.init_args"
-        command = [sys.executable, "-m", "sgm_lightning", "predict", "--config", "configs/fashion_mnist.yaml"]
+        command = [sys.executable, "-m", "sgm_lightning", "predict", "--config", "fashion_mnist"]
         command += ["--run_dir", str(RUNS / setting), "--data.num_samples", str(NUM_SAMPLES), "--data.chunk_size", "20"]
         command += [f"{guidance}.scale", str(scale), f"{guidance}.interval", str(interval), "--trainer.callbacks", "null"]
         command += ["--model.baseline", str(setting == "scale_1").lower()]

@@ -1,8 +1,8 @@
 """Fill docs/methods.md from finished comparisons, and keep their pictures and numbers in docs/methods.
 
-sgm-lightning compare --config configs/compare_fashion_mnist.yaml --output runs/compare
-sgm-lightning compare --config configs/compare_fashion_mnist_classes.yaml --output runs/compare_classes
-sgm-lightning compare --config configs/compare_self_guidance.yaml --output runs/compare_self_guidance
+sgm-lightning compare --config fashion_mnist --output runs/compare
+sgm-lightning compare --config fashion_mnist_classes --output runs/compare_classes
+sgm-lightning compare --config self_guidance --output runs/compare_self_guidance
 python benchmarks/methods.py
 """
 

@@ -45,7 +45,7 @@ def measure() -> int:
     for name, (owner, method) in PARTS.items():
         setattr(owner, method, timed(getattr(owner, method), name, seconds))
     with tempfile.TemporaryDirectory() as folder:
-        status = main(["predict", "--config", str(ROOT / "configs/fashion_mnist.yaml"), "--run_dir", f"{folder}/run"])
+        status = main(["predict", "--config", "fashion_mnist", "--run_dir", f"{folder}/run"])
     sampling = seconds.pop("sampling")
     print(f"sampling {sampling:.1f} s")
     for name, value in seconds.items():

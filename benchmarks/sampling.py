@@ -196,7 +196,7 @@ def outside() -> dict[str, float]:
     torch.autograd.grad = timed(gradient)
     RunWriter.on_predict_start, RunWriter.on_predict_end = started, finished  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
-        command = ["predict", "--config", str(ROOT / "configs/fashion_mnist.yaml"), "--run_dir", f"{folder}/run"]
+        command = ["predict", "--config", "fashion_mnist", "--run_dir", f"{folder}/run"]
         main([*command, "--model.baseline", "false", "--trainer.callbacks", "null", "--data.num_samples", "32"])
     whole = ended[0] - begun[0]
     return {"seconds": whole, "network_seconds": network["seconds"], "outside": 1 - network["seconds"] / whole}

@@ -19,7 +19,14 @@ CHUNK_SIZE = 4
 
 def rate(folder: Path, devices: int, chunks: int) -> float:
     """Images a second, from the times of the chunk files: start-up does not count."""
-    command = [sys.executable, "-m", "sgm_lightning", "predict", "--config", str(ROOT / "configs/fashion_mnist.yaml")]
+    command = [
+        sys.executable,
+        "-m",
+        "sgm_lightning",
+        "predict",
+        "--config",
+        "fashion_mnist",
+    ]
     command += ["--run_dir", str(folder), "--model.threads", "1", "--model.baseline", "false", "--model.spacing", "25"]
     command += ["--data.init_args.num_samples", str(chunks * CHUNK_SIZE), "--data.init_args.chunk_size", str(CHUNK_SIZE)]
     command += ["--trainer.devices", str(devices), "--trainer.accelerator", "cpu"]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import NamedTuple
 
-from sgm_lightning.errors import told
+from sgm_lightning.errors import MalformedCommand, told
 from sgm_lightning.signals import EXIT_RESUMABLE, Interrupted, stop_signals
 
 
@@ -29,19 +29,18 @@ class Command(NamedTuple):
 
 # Modules are named, not imported: help must not wait for torch.
 COMMANDS = {
-    "predict": Command("draw samples into a run folder", "--config FILE.yaml --run_dir DIR", "commands.predict:predict"),
-    "fit": Command("train or fine-tune a model", "--config FILE.yaml --run_dir DIR", "commands.fit:fit"),
+    "predict": Command("draw samples into a run folder", "--config NAME --run_dir DIR", "commands.predict:predict"),
+    "fit": Command("train or fine-tune a model", "--config NAME --run_dir DIR", "commands.fit:fit"),
     "fit_classifier": Command(
-        "train a classifier of noisy images", "--config FILE.yaml --run_dir DIR", "commands.fit_classifier:run"
+        "train a classifier of noisy images", "--config NAME --run_dir DIR", "commands.fit_classifier:run"
     ),
-    "test": Command("measure images that exist", "--config FILE.yaml --data.images PATH", "commands.test:test"),
-    "compare": Command("compare methods on the same seeds", "--config FILE.yaml --output DIR", "compare.command:run"),
-    "score": Command("find the minority levels of a data set", "--config FILE.yaml --output FILE", "commands.score:run"),
-    "features": Command("keep features of real images", "--config FILE.yaml --output FILE", "commands.features:run"),
-    "estimate": Command(
-        "say what a predict would cost", "--config FILE.yaml --devices 8 --tflops 312", "commands.estimate:run"
-    ),
-    "convert": Command("change a checkpoint's layout", "--config FILE.yaml --output DIR", "commands.convert:run"),
+    "test": Command("measure images that exist", "--config NAME --data.images PATH", "commands.test:test"),
+    "compare": Command("compare methods on the same seeds", "--config NAME --output DIR", "compare.command:run"),
+    "score": Command("find the minority levels of a data set", "--config NAME --output FILE", "commands.score:run"),
+    "features": Command("keep features of real images", "--config NAME --output FILE", "commands.features:run"),
+    "estimate": Command("say what a predict would cost", "--config NAME --devices 8 --tflops 312", "commands.estimate:run"),
+    "convert": Command("change a checkpoint's layout", "--config NAME --output DIR", "commands.convert:run"),
+    "configs": Command("list the shipped configurations", "[NAME --show]", "commands.configs:run"),
 }
 
 
@@ -87,7 +86,7 @@ def main(args: list[str] | None = None) -> int:
         if sentence is None:
             raise
         print(f"error: {sentence}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(sentence, MalformedCommand) else 1
     return 0
 
 

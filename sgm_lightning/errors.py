@@ -8,6 +8,10 @@ class SGMError(Exception):
     """
 
 
+class MalformedCommand(SGMError):
+    """A command line that cannot be run; exit status 2, as for what the parser refuses."""
+
+
 def told(error: BaseException | None) -> SGMError | None:
     """The sentence for the user inside an error; jsonargparse wraps what a constructor raises."""
     disk: OSError | None = None

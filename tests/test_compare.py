@@ -328,7 +328,7 @@ def test_degraded_images():
     assert torch.equal(Degraded("a", contrast=0.5).images(source, {}).read([0])[0], (REAL[0] * 0.5).round().to(torch.uint8))
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("compare_*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("file", sorted((ROOT / "configs/compare").glob("*.yaml")), ids=lambda path: path.stem)
 def test_committed_comparisons_resolve(tmp_path, file):
     """Every setting of the YAML is one that `predict` takes, and at least eight are (six, of what needs classes)."""
     from sgm_lightning.commands.predict import SamplingCLI, predict

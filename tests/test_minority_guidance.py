@@ -365,7 +365,7 @@ def test_the_committed_classifier_knows_rare_images():
 def test_minority_guidance_goes_over_the_default_config(tmp_path, monkeypatch):
     """Run for two samples of a short chain."""
     monkeypatch.chdir(ROOT)
-    command = ["predict", "--config", "configs/fashion_mnist.yaml", "--config", "configs/methods/minority_guidance.yaml"]
+    command = ["predict", "--config", "fashion_mnist", "--config", "configs/methods/minority_guidance.yaml"]
     command += ["--trainer.callbacks", "null", "--model.spacing", "4", "--data.num_samples", "2", "--data.chunk_size", "2"]
     assert main([*command, "--model.score.num_draws", "1", "--run_dir", str(tmp_path / "run")]) == 0
     with np.load(tmp_path / "run/baseline.npz") as file:

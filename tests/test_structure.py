@@ -6,6 +6,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 import sgm_lightning
 
 ROOT = Path(sgm_lightning.__file__).parent
@@ -23,6 +25,7 @@ PURE = {
     *(f"fit.{name}" for name in ("objective", "schedules", "step_samplers")),
     *(f"predict.{name}" for name in ("check", "cost", "manifest", "settings")),
     *(f"compare.{name}" for name in ("anchors", "comparison", "plot", "seed_grid", "settings", "tables", "verbatim")),
+    *(f"commands.{name}" for name in ("arguments", "configs", "renamed")),
     *("commands", "compare", "fit", "predict", "cli"),
 }
 IMPURE = {f"evaluation.{name}" for name in ("data", "module", "writer")}
@@ -105,6 +108,7 @@ def test_the_core_does_not_load_lightning():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_command_lines_help_does_not_wait_for_torch():
-    code = "import sys\nfrom sgm_lightning.cli import main\nmain(['--help'])\nsys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("command", ["--help", "configs"])
+def test_the_command_lines_help_does_not_wait_for_torch(command):
+    code = f"import sys\nfrom sgm_lightning.cli import main\nmain(['{command}'])\nsys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0

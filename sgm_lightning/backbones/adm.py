@@ -11,6 +11,7 @@ from sgm_lightning.backbones.adm_keys import from_adm
 from sgm_lightning.backbones.base import Checkpoint
 from sgm_lightning.backbones.unet_backbone import UNetBackbone
 from sgm_lightning.diffusion import make_betas
+from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import load_finite, require_release
 
 
@@ -27,7 +28,7 @@ class ADMCheckpoint(Checkpoint):
     """
 
     def __init__(self, path: str, flags: ADMFlags, url: str | None = None) -> None:
-        self.path, self.flags = Path(path), flags
+        self.path, self.flags = Path(locate(path)), flags
         # Looked for at once: before a distance downloads its own weights.
         require_release(self.path, url, "`model.backbone.init_args.path`")
 

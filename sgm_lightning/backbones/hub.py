@@ -14,6 +14,7 @@ from sgm_lightning.backbones.unet import ADMUNet2DModel
 from sgm_lightning.backbones.unet_backbone import UNetBackbone
 from sgm_lightning.diffusion import make_betas
 from sgm_lightning.errors import SGMError
+from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import check_weights
 
 _SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
@@ -36,7 +37,8 @@ class DiffusersCheckpoint(Checkpoint):
     """
 
     def __init__(self, path: str, revision: str | None = None, scheduler: dict[str, Any] | None = None) -> None:
-        self.path, self.revision, self.scheduler = path, revision, scheduler
+        # A hub id stays as it is: there is no folder of that name.
+        self.path, self.revision, self.scheduler = locate(path), revision, scheduler
 
     def load(self) -> UNetBackbone:
         unet_config = self._config("unet/config.json", "config.json")

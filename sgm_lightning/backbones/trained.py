@@ -13,6 +13,7 @@ from sgm_lightning.backbones.rebuild import describe, from_description
 from sgm_lightning.backbones.unet_backbone import UNetBackbone
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.averaged import Which, chosen_weights
+from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import check_weights, load_content
 
 _KEY = "sgm_lightning"  # of our part of a Lightning checkpoint
@@ -28,7 +29,7 @@ class TrainedCheckpoint(Checkpoint):
     """
 
     def __init__(self, path: str, weights: Which = "auto") -> None:
-        self.path, self.weights = Path(path), weights
+        self.path, self.weights = Path(locate(path)), weights
 
     def load(self) -> UNetBackbone:
         file = self.path / "last.ckpt" if self.path.is_dir() else self.path

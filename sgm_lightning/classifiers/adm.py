@@ -9,6 +9,7 @@ import torch
 from sgm_lightning.classifiers.base import Classifier, NoisyClassifier
 from sgm_lightning.classifiers.encoder import EncoderClassifier
 from sgm_lightning.classifiers.flags import ClassifierFlags
+from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import load_finite, require_release
 
 
@@ -25,7 +26,7 @@ class ADMClassifier(Classifier):
     """
 
     def __init__(self, path: str, flags: ClassifierFlags, url: str | None = None) -> None:
-        self.path, self.flags = Path(path), flags
+        self.path, self.flags = Path(locate(path)), flags
         require_release(self.path, url, "the classifier's `init_args.path`")
 
     def load(self) -> NoisyClassifier:

@@ -17,6 +17,7 @@ from sgm_lightning.classifiers.stacked import StackedNetwork
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.atomic import write
 from sgm_lightning.files.averaged import Which, chosen_weights
+from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import check_weights, load_content, load_tensors
 
 KEY = "sgm_lightning_classifier"  # of our part of a Lightning checkpoint, and of a safetensors header
@@ -32,7 +33,7 @@ class TrainedClassifier(Classifier):
     """
 
     def __init__(self, path: str, weights: Which = "auto") -> None:
-        self.path, self.weights = Path(path), weights
+        self.path, self.weights = Path(locate(path)), weights
 
     def load(self) -> NoisyClassifier:
         file = self.path

@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from sgm_lightning.commands.parsing import CommandCLI, prepare_parsing
+from sgm_lightning.commands.parsing import CommandCLI, command_line
 from sgm_lightning.commands.trainer import TRAINER_DEFAULTS, RunTrainer, refuse_slurm_checkpoints
 from sgm_lightning.errors import SGMError
 from sgm_lightning.fit.averaging import WeightAverage
@@ -72,28 +72,28 @@ def _no_classifier(value: Any) -> None:
 
 def train(cli: type[TrainingCLI], module: type[pl.LightningModule], args: list[str]) -> None:
     """Train a module on the arguments of a command, whose name is the first of them."""
-    prepare_parsing()
-    cli(
-        module,
-        TrainingData,
-        subclass_mode_data=True,
-        save_config_callback=None,
-        seed_everything_default=False,
-        trainer_class=RunTrainer,
-        trainer_defaults={
-            **TRAINER_DEFAULTS,
-            "enable_checkpointing": True,  # by the writer
-            "max_steps": 10_000,
-            "max_epochs": -1,  # the steps count
-            "gradient_clip_val": 1.0,
-            "val_check_interval": 500,
-            "check_val_every_n_epoch": None,
-            "num_sanity_val_steps": 0,
-            "use_distributed_sampler": False,  # the data know their processes
-            "log_every_n_steps": 20,
-        },
-        args=["fit", *args[1:]],
-    )
+    with command_line(["fit", *args[1:]]) as args:
+        cli(
+            module,
+            TrainingData,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=False,
+            trainer_class=RunTrainer,
+            trainer_defaults={
+                **TRAINER_DEFAULTS,
+                "enable_checkpointing": True,  # by the writer
+                "max_steps": 10_000,
+                "max_epochs": -1,  # the steps count
+                "gradient_clip_val": 1.0,
+                "val_check_interval": 500,
+                "check_val_every_n_epoch": None,
+                "num_sanity_val_steps": 0,
+                "use_distributed_sampler": False,  # the data know their processes
+                "log_every_n_steps": 20,
+            },
+            args=args,
+        )
 
 
 def fit(args: list[str]) -> None:

@@ -1,9 +1,10 @@
-"""What all commands share before they parse: short class names, settings of the parser, and warnings beside the point."""
+"""What all commands share before they parse: short class names, configurations by name, and settings of the parser."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from jsonargparse import ArgumentParser, set_parsing_settings
@@ -17,6 +18,9 @@ import sgm_lightning.guidance
 import sgm_lightning.images
 import sgm_lightning.samplers
 import sgm_lightning.scores  # noqa: F401  short class names in YAML come from what is imported
+from sgm_lightning.commands.arguments import config_contents, config_files, with_config_files
+from sgm_lightning.commands.renamed import refuse_renamed
+from sgm_lightning.files.locate import looking_beside
 
 # Lightning says these of every run; our chunks are iterable, have a length, and carry their own indices on purpose.
 _IRRELEVANT_WARNINGS = (
@@ -30,11 +34,29 @@ _IRRELEVANT_WARNINGS = (
 )
 
 
-def prepare_parsing() -> None:
-    """Set up the parser's and the warnings' global state; every command does so first."""
+@contextmanager
+def command_line(args: list[str]) -> Iterator[list[str]]:
+    """Every command parses and runs inside of this.
+
+    It sets up the parser's and the warnings' global state, and lets files be looked for beside the configurations.
+
+    Args:
+        args: Arguments of a command, its name first.
+
+    Yields:
+        The arguments with paths in place of configurations' names.
+
+    Raises:
+        SGMError: If a configuration is not there, or one of them or an argument uses a name of before.
+    """
     for start in _IRRELEVANT_WARNINGS:
         warnings.filterwarnings("ignore", start)
     set_parsing_settings(docstring_parse_attribute_docstrings=False)
+    args = with_config_files(args)
+    refuse_renamed(args, config_contents(args))
+    typed = [*args, *(arg.partition("=")[2] for arg in args)]
+    with looking_beside(config_files(args), typed):
+        yield args
 
 
 class CommandCLI(LightningCLI):
@@ -54,10 +76,10 @@ class CommandCLI(LightningCLI):
 
 def call(function: Callable[..., None], args: list[str]) -> None:
     """Call a function with arguments from the command line and from YAML; the first of `args` is the command's name."""
-    prepare_parsing()
-    parser = ArgumentParser(prog=f"sgm-lightning {args[0]}")
-    parser.add_argument("--config", action="config")
-    parser.add_function_arguments(function)
-    init = parser.instantiate_classes(parser.parse_args(args[1:])).as_dict()
-    init.pop("config", None)
-    function(**init)
+    with command_line(args) as args:
+        parser = ArgumentParser(prog=f"sgm-lightning {args[0]}")
+        parser.add_argument("-c", "--config", action="config")
+        parser.add_function_arguments(function, sub_configs=True)
+        init = parser.instantiate_classes(parser.parse_args(args[1:])).as_dict()
+        init.pop("config", None)
+        function(**init)

@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
-from sgm_lightning.commands.parsing import CommandCLI, prepare_parsing
+from sgm_lightning.commands.parsing import CommandCLI, command_line
 from sgm_lightning.commands.trainer import TRAINER_DEFAULTS, RunTrainer, refuse_slurm_checkpoints
 from sgm_lightning.predict.data import SampleIndices
 from sgm_lightning.predict.evaluate import Evaluate
@@ -62,17 +62,17 @@ class SamplingCLI(CommandCLI):
 
 def predict(args: list[str], cli: type[SamplingCLI] = SamplingCLI) -> SamplingCLI:
     """`sgm-lightning predict`, by a class of command line that may do less than draw."""
-    prepare_parsing()
-    return cli(
-        SamplingModule,
-        SampleIndices,
-        subclass_mode_data=True,
-        save_config_callback=None,
-        seed_everything_default=False,
-        trainer_class=RunTrainer,
-        trainer_defaults={**TRAINER_DEFAULTS, "inference_mode": False, "callbacks": [SamplingProgress()]},
-        args=args,
-    )
+    with command_line(args) as args:
+        return cli(
+            SamplingModule,
+            SampleIndices,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=False,
+            trainer_class=RunTrainer,
+            trainer_defaults={**TRAINER_DEFAULTS, "inference_mode": False, "callbacks": [SamplingProgress()]},
+            args=args,
+        )
 
 
 class ResolvedCLI(SamplingCLI):

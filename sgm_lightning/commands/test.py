@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from sgm_lightning.commands.parsing import CommandCLI, prepare_parsing
+from sgm_lightning.commands.parsing import CommandCLI, command_line
 from sgm_lightning.commands.trainer import TRAINER_DEFAULTS
 from sgm_lightning.evaluation.data import EvaluatedImages
 from sgm_lightning.evaluation.module import EvaluationModule
@@ -26,12 +26,12 @@ class EvaluationCLI(CommandCLI):
 
 def test(args: list[str]) -> None:
     """Run `sgm-lightning test`."""
-    prepare_parsing()
-    EvaluationCLI(
-        EvaluationModule,
-        EvaluatedImages,
-        save_config_callback=None,
-        seed_everything_default=False,
-        trainer_defaults={**TRAINER_DEFAULTS, "logger": False},
-        args=args,
-    )
+    with command_line(args) as args:
+        EvaluationCLI(
+            EvaluationModule,
+            EvaluatedImages,
+            save_config_callback=None,
+            seed_everything_default=False,
+            trainer_defaults={**TRAINER_DEFAULTS, "logger": False},
+            args=args,
+        )

@@ -48,8 +48,8 @@ def compare(
     work.
 
     Args:
-        base: What all settings share, as for `predict`: `model`, `trainer`, `configs` (YAML files), and `data`, which must
-            give num_samples, chunk_size and seed.
+        base: What all settings share, as for `predict`: `model`, `trainer`, `configs` (YAML files or names of shipped ones),
+            and `data`, which must give num_samples, chunk_size and seed.
         settings: By name, or as a list with a `name` each: `model`, `trainer` and `configs` over the base's.
         evaluation: Spaces, and the model that scores and bounds the images of all rows; as the `model` of `test`.
         reference: Name of the setting that the others' paired differences are to.

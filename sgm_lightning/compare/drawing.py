@@ -101,7 +101,8 @@ def plan(base: Setting, setting: Setting, output: Path, networks: Networks) -> P
 
 def network_key(cli: Any) -> str:
     """Equal keys, equal networks."""
-    return repr(cli.config["predict"]["model"]["backbone"])
+    # One name may mean two files, beside two configurations.
+    return repr((cli.config["predict"]["model"]["backbone"], str(getattr(cli.model.backbone, "path", ""))))
 
 
 def draw_all(planned: list[Planned]) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.atomic import write
+from sgm_lightning.files.locate import find_config
 
 # Folders of the comparison itself, beside the settings' runs.
 SETTINGS, CLAIMS = "settings", "claims"
@@ -24,7 +25,7 @@ class Setting:
 
     Attributes:
         name: What tables call it.
-        configs: YAML files of `predict`, before what the setting itself says.
+        configs: Paths of YAML files of `predict`, before what the setting itself says.
         content: Its own `model` and `trainer`.
     """
 
@@ -127,9 +128,11 @@ def _setting(name: str, content: Any, keys: set[str]) -> Setting:
             "belongs under `model`, N and seed under `base.data`."
         )
     configs = content.get("configs") or []
-    if missing := [file for file in configs if not Path(file).is_file()]:
+    files = {str(config): find_config(str(config)) for config in configs}
+    if missing := [config for config, file in files.items() if file is None]:
         raise SGMError(f"Setting {name} names configs that must exist, got {missing[0]}; correct the path.")
-    return Setting(name, list(configs), {key: value for key, value in content.items() if key != "configs"})
+    found = [file for file in files.values() if file is not None]
+    return Setting(name, found, {key: value for key, value in content.items() if key != "configs"})
 
 
 def _written(file: Path, content: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from sgm_lightning.compare.comparison import Comparison, Difference, Row
 from sgm_lightning.evaluation import Value
 from sgm_lightning.evaluation.format import ABSENT, error_digits, markdown, short, to_json, with_error
+from sgm_lightning.files.atomic import write
 
 
 def write_tables(comparison: Comparison, folder: Path) -> None:

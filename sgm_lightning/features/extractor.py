@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.normalise import Normalise
 from sgm_lightning.files.digest import weights_sha256
+from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import load_tensors
 from sgm_lightning.images import Images
 
@@ -87,6 +88,7 @@ def load_weights(module: nn.Module, path: str) -> None:
     Raises:
         SGMError: If the file does not hold the network's weights.
     """
+    path = locate(path)
     found = module.load_state_dict(load_tensors(path), strict=False)
     if found.missing_keys or found.unexpected_keys:
         odd = (found.missing_keys or found.unexpected_keys)[0]

@@ -11,6 +11,7 @@ from torch import Tensor
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.extractor import FeatureExtractor
 from sgm_lightning.features.normalise import Normalise
+from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import load_tensors
 
 
@@ -35,7 +36,7 @@ class InceptionV3(FeatureExtractor):
         self.name = f"InceptionV3 {features}"
         self.prepare = Normalise(channels=3, repeat_gray=repeat_gray)
         self.spatial = features == "spatial"
-        path = weights or _downloaded(port.URL_INCEPTION_V3)
+        path = locate(weights) if weights else _downloaded(port.URL_INCEPTION_V3)
         # torch-fidelity unpickles whatever is there: let tensors alone pass.
         load_tensors(path, f"get it from {port.URL_INCEPTION_V3}")
         try:

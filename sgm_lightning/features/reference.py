@@ -14,6 +14,7 @@ from torch import Tensor
 from sgm_lightning.errors import SGMError
 from sgm_lightning.features.extractor import FeatureExtractor
 from sgm_lightning.files.atomic import write
+from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import cache_folder
 from sgm_lightning.images import Images
 
@@ -31,7 +32,7 @@ class Reference:
         if images is None and file is None:
             raise SGMError("A reference needs `images` or a `file` of cached features, got neither.")
         self.images = images
-        self.file = None if file is None else Path(file)
+        self.file = None if file is None else Path(locate(file))
 
     def features(self, extractor: FeatureExtractor) -> tuple[Tensor, dict[str, Any]]:
         """Features (M, D) float32, as stored in float16, and a description of the set.

@@ -12,6 +12,7 @@ from sgm_lightning.classifiers import Classifier, NoisyClassifier
 from sgm_lightning.classifiers.base import check_fits, loaded
 from sgm_lightning.diffusion import Denoiser, Step
 from sgm_lightning.errors import SGMError
+from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import load_tensors
 from sgm_lightning.guidance.base import Guidance, Weighting, differentiable, labels_of, largest_is_one
 from sgm_lightning.guidance.window import Window
@@ -73,7 +74,7 @@ class LowDensityGuidance(Guidance):
             raise SGMError(
                 f"The discriminator must have two classes, got {self.discriminator.num_classes}; train it on two."
             )
-        found = means if isinstance(means, Tensor) else load_tensors(means, _REMEDY).get("means")
+        found = means if isinstance(means, Tensor) else load_tensors(locate(means), _REMEDY).get("means")
         if found is None or found.ndim != 2:
             raise SGMError(
                 f"{_named(means)} must hold `means` of shape (classes, features), got "

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sgm_lightning.files.digest import files_sha256
+from sgm_lightning.files.locate import locate
 from sgm_lightning.run.manifest import FILE
 
 _WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
@@ -44,8 +45,8 @@ def _by_bytes(value: Any) -> Any:
 
 def _files(name: str) -> list[Path]:
     """The file of that name, or the weights in the folder of that name, if there are any."""
-    path = Path(name)
     try:
+        path = Path(locate(name))
         if path.is_file():
             return [path]
         # The current folder, and those above, are no one's weights.

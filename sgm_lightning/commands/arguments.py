@@ -1,0 +1,81 @@
+"""Arguments of a command line before they are parsed: where its configurations are, and what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sgm_lightning.commands.renamed import moved_config
+from sgm_lightning.errors import MalformedCommand
+from sgm_lightning.files.locate import CONFIGS, config_folders, find_config, shipped_root
+
+_OPTIONS = ("-c", "--config")
+
+
+def with_config_files(args: list[str]) -> list[str]:
+    """The arguments with the path of a file in place of every configuration's name.
+
+    Args:
+        args: Arguments of a command, its name first.
+
+    Raises:
+        MalformedCommand: If a configuration is neither a file nor shipped.
+    """
+    found = list(args)
+    for index, (start, value) in _configs(args).items():
+        if not isinstance(_plain(value), dict):  # YAML itself may be given as well
+            found[index] = start + _file(value, args[0])
+    return found
+
+
+def config_contents(args: list[str]) -> dict[str, dict[str, Any]]:
+    """What the configurations of a command line say, by file; the parser tells what is wrong with those left out."""
+    contents = {}
+    for _, value in _configs(args).values():
+        content = _plain(value)
+        try:
+            content = content if isinstance(content, dict) else _plain(Path(value).read_text())
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict):
+            contents[value] = content
+    return contents
+
+
+def config_files(args: list[str]) -> list[str]:
+    """The files of a command line's configurations."""
+    return [value for _, value in _configs(args).values() if not isinstance(_plain(value), dict)]
+
+
+def _configs(args: list[str]) -> dict[int, tuple[str, str]]:
+    """By place in the arguments: what stands before the configuration in the same argument, and the configuration."""
+    found = {}
+    for index, arg in enumerate(args):
+        option, equals, value = arg.partition("=")
+        if option in _OPTIONS and equals:
+            found[index] = (f"{option}=", value)
+        elif arg in _OPTIONS and index + 1 < len(args):
+            found[index + 1] = ("", args[index + 1])
+    return found
+
+
+def _plain(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+
+
+def _file(name: str, command: str) -> str:
+    file = find_config(name, command)
+    if file is not None:
+        return file
+    if new := moved_config(name):
+        raise MalformedCommand(f"The configuration {name} is now {CONFIGS}/{new}.yaml; give `--config {new}`.")
+    folders = ", ".join(f"{folder}/" for folder in config_folders(command))
+    raise MalformedCommand(
+        f"There is no configuration {name}: no such file in {Path.cwd()}, and no such name in {folders} of "
+        f"{shipped_root() / CONFIGS}; `sgm-lightning configs` lists what is shipped."
+    )

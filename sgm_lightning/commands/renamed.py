@@ -1,0 +1,181 @@
+"""Names that have changed: what an older configuration or command line says, and what it is called now.
+
+A renaming needs a new row and nothing else: in `CLASSES` for a class that has moved, in `ARGUMENTS` for an argument of a
+class that configurations name, in `KEYS` for a key of a command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sgm_lightning.errors import SGMError
+
+# Class path before: class path now. The module between the package's room and the class does not matter.
+CLASSES = {
+    **{
+        f"sgm_lightning.{old}.{name}": f"sgm_lightning.{new}.{name}"
+        for old, new, names in (
+            ("data", "predict", "Chunk LowResolution SampleIndices"),
+            ("data", "fit", "FolderData TrainingBatch TrainingData"),
+            ("data", "evaluation.data", "EvaluatedImages"),
+            ("callbacks", "predict", "Evaluate RunWriter SamplingProgress"),
+            ("callbacks", "fit", "SampleGrid TrainingRun WeightAverage"),
+            ("callbacks", "evaluation.writer", "ReportWriter"),
+            ("guidance", "scores", "FeatureDistance LPIPS Lp PerComplexity SquaredError"),
+            ("metrics", "scores", "minority_score negative_elbo"),
+            ("modules", "predict", "SamplingModule"),
+            ("modules", "fit", "ClassifierTraining TrainingModule"),
+            ("modules", "evaluation.module", "EvaluationModule"),
+            ("sources", "images", "CSVSource FolderSource ImagesSource LongTail MinorityLevels RealAndDrawn Source"),
+            ("training", "fit", "LossSecondMoment Losses Objective StepSampler UniformSteps"),
+            ("training", "backbones.lora", "LoRA"),
+        )
+        for name in names.split()
+    },
+}
+# (Class without its modules, argument before): what to say of it now, as in "is now `num_draws`".
+ARGUMENTS: dict[tuple[str, str], str] = {}
+# (Command, dotted key before, without `init_args`): what to say of it now, as in "is now `model.num_draws`".
+KEYS: dict[tuple[str, str], str] = {}
+# Shipped configuration before, without `.yaml`: name now.
+CONFIGS = {
+    **{
+        name: f"predict/{name}"
+        for name in (
+            *("celeba64", "fashion_mnist", "fashion_mnist_classes", "fashion_mnist_classes_plain", "hub_cifar10"),
+            *("imagenet256_cascade", "imagenet64", "lsun_bedroom256"),
+        )
+    },
+    "predict_finetuned": "predict/finetuned",
+    "finetune_folder": "fit/finetune_folder",
+    **{
+        f"train_{name}": f"fit/{name}"
+        for name in (
+            *("class_classifier", "discriminator", "fashion_mnist", "fashion_mnist_low_noise", "long_tail"),
+            *("lsun_minority_classifier", "minority_classifier"),
+        )
+    },
+    **{
+        f"{command}_{name}": f"{command}/{name}"
+        for command, names in (
+            ("test", "celeba64 fashion_mnist inception"),
+            ("compare", "fashion_mnist fashion_mnist_classes self_guidance"),
+            ("score", "fashion_mnist lsun_bedroom256"),
+            ("features", "class_means"),
+            ("convert", "fashion_mnist"),
+        )
+        for name in names.split()
+    },
+}
+_NESTED = ("init_args", "dict_kwargs")
+
+
+def moved_config(name: str) -> str | None:
+    """The name that a shipped configuration has now; None if none had that name."""
+    return CONFIGS.get(Path(name).name.removesuffix(".yaml"))
+
+
+def refuse_renamed(args: list[str], configs: dict[str, dict[str, Any]]) -> None:
+    """Raise if a configuration or an argument says what is called otherwise now.
+
+    Args:
+        args: Arguments of a command, its name first.
+        configs: Contents of its configurations, by file.
+
+    Raises:
+        SGMError: For the first old name; the sentence gives the new one.
+    """
+    command = args[0]
+    typed = _tree(args[1:])
+    merged: dict[str, Any] = {}
+    for content in configs.values():
+        merged = _merged(merged, _flat(content))
+    # Alone, for what a later one replaces is parsed as well; merged, for the class may be named in another.
+    for where, content in (
+        *((file, _flat(content)) for file, content in configs.items()),
+        ("the command line", typed),
+        ("the command line and its configurations", _merged(merged, typed)),
+    ):
+        for told in _old_names(content, command):
+            raise SGMError(f"{told}; change it in {where}.")
+
+
+def _old_names(content: dict[str, Any], command: str) -> Iterator[str]:
+    if command == "compare":  # whose settings are read by `predict`, and whose evaluation is the model of `test`
+        settings = content.get("settings")
+        parts = [content.get("base"), *(settings.values() if isinstance(settings, dict) else settings or [])]
+        for part in parts:
+            if isinstance(part, dict):
+                yield from _walk(part, "predict")
+        if isinstance(content.get("evaluation"), dict):
+            yield from _walk({"model": content["evaluation"]}, "test")
+        content = {key: value for key, value in content.items() if key not in ("base", "settings", "evaluation")}
+    yield from _walk(content, "predict" if command == "estimate" else command)
+
+
+def _walk(node: Any, command: str, key: str = "") -> Iterator[str]:
+    """A sentence for every old name inside a node, `key` being its place."""
+    if isinstance(node, str) and (new := _class_now(node)):
+        yield f"{node} is now {new}"
+    elif isinstance(node, list):
+        for inside in node:
+            yield from _walk(inside, command, key)
+    elif isinstance(node, dict):
+        path = str(node.get("class_path", ""))
+        name = path.rpartition(".")[2] if path.startswith("sgm_lightning.") or "." not in path else path
+        for argument, value in node.items():
+            place = f"{key}.{argument}" if key else str(argument)
+            if (name, argument) in ARGUMENTS:
+                yield f"{name}'s `{argument}` {ARGUMENTS[name, argument]}"
+            if (command, place) in KEYS:
+                yield f"`{place}` of {command} {KEYS[command, place]}"
+            yield from _walk(value, command, place)
+
+
+def _class_now(path: str) -> str | None:
+    parts = path.split(".")
+    return CLASSES.get(".".join((*parts[:2], parts[-1]))) if len(parts) > 2 else None
+
+
+def _flat(node: Any) -> Any:
+    """A class's arguments beside its `class_path`, as the command line may name them as well."""
+    if isinstance(node, list):
+        return [_flat(inside) for inside in node]
+    if not isinstance(node, dict):
+        return node
+    flat = {str(key): _flat(value) for key, value in node.items() if key not in _NESTED}
+    for key in _NESTED:
+        if isinstance(node.get(key), dict):
+            flat |= _flat(node[key])
+    return flat
+
+
+def _merged(first: Any, second: Any) -> Any:
+    """The first with the second over it; a class's arguments end with it."""
+    if not isinstance(first, dict) or not isinstance(second, dict):
+        return {"class_path": first} | second if isinstance(first, str) and isinstance(second, dict) else second
+    if second.get("class_path", first.get("class_path")) != first.get("class_path"):
+        return second
+    return first | {key: _merged(first[key], value) if key in first else value for key, value in second.items()}
+
+
+def _tree(args: list[str]) -> dict[str, Any]:
+    """What options such as `--model.guidance.init_args.scale 1` say, nested as in a configuration."""
+    tree: dict[str, Any] = {}
+    for index, arg in enumerate(args):
+        if not arg.startswith("--") or arg.partition("=")[0] == "--config":
+            continue
+        option, equals, value = arg[2:].partition("=")
+        text = value if equals else next(iter(args[index + 1 : index + 2]), "")
+        try:
+            inside = _flat(yaml.safe_load(text))
+        except yaml.YAMLError:
+            inside = text
+        for key in reversed([key for key in option.removesuffix("+").split(".") if key not in _NESTED]):
+            inside = {key: inside}
+        tree = _merged(tree, inside)
+    return tree
