@@ -27,7 +27,7 @@ def drawn(method, indices=range(6), steps=12):
 def candidates(k, indices=range(6), steps=12, sampler=None):
     """Every candidate drawn alone, (B, K, C, H, W)."""
     denoiser = mixture(steps)
-    noises = [SampleNoise(0, indices, denoiser.image_shape, candidate=c) for c in range(k)]
+    noises = [SampleNoise(0, indices, denoiser.image_shape, candidates=[c] * len(indices)) for c in range(k)]
     return torch.stack([(sampler or DDPM())(denoiser, noise) for noise in noises], dim=1)
 
 
@@ -56,7 +56,7 @@ def test_a_stage_keeps_the_candidate_whose_estimate_scores_highest(sampler):
     denoiser = mixture(12)
     for c in range(4):
         seen = {}
-        noise = SampleNoise(0, range(6), denoiser.image_shape, candidate=c)
+        noise = SampleNoise(0, range(6), denoiser.image_shape, candidates=[c] * 6)
         sampler(denoiser, noise, on_step=lambda index, denoised, x, seen=seen: seen.update({index: denoised.x0_hat}))
         estimates.append(seen[7].mean((1, 2, 3)))  # of the last step before index 6 = 0.5 · 12
     best = torch.stack(estimates, 1).argmax(1)

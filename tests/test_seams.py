@@ -60,7 +60,8 @@ def test_a_latent_model_draws_and_scores_images():
     assert images.shape == (200, 1, 4, 4) and images.dtype == torch.uint8
     values = images.float() / 127.5 - 1
     assert float(values.mean()) == pytest.approx(0.3, abs=0.02) and float(values.std()) == pytest.approx(0.2, abs=0.02)
-    torch.testing.assert_close(from_images(denoiser.model.codec, images), x_0, atol=2 * 2 / 255, rtol=0)
+    shown = x_0.clamp(-2, 2)  # what pixels can say
+    torch.testing.assert_close(from_images(denoiser.model.codec, images), shown, atol=2 * 2 / 255, rtol=0)
     score = MinorityScore().of_images(images, denoiser, 0, range(200))
     same = MinorityScore()(denoiser, from_images(denoiser.model.codec, images), SampleNoise(0, range(200), (4, 2, 2)))
     assert torch.equal(score, same) and score.shape == (200,)
@@ -282,7 +283,8 @@ def test_a_chain_may_go_up_again():
     indices = sampler.indices(100)
     assert len(indices) > 150 and any(later > earlier for earlier, later in itertools.pairwise(indices))
     x = sampler(denoiser, SampleNoise(0, range(300), SHAPE))
-    assert float(x.mean()) == pytest.approx(0.3, abs=0.01) and float(x.std()) == pytest.approx(0.2, rel=0.05)
+    plain = DDPM(clip=False)(denoiser, SampleNoise(0, range(300), SHAPE))  # whose steps leave out some of the variance
+    assert float(x.mean()) == pytest.approx(0.3, abs=0.01) and float(x.std()) == pytest.approx(float(plain.std()), rel=0.05)
     noise = SampleNoise(0, [4], SHAPE)
     assert not torch.equal(noise.step(7, 0), noise.step(7, 1)) and not torch.equal(noise.jump(7, 0), noise.step(7, 0))
     torch.testing.assert_close(sampler(denoiser, noise), x[4:5], rtol=1e-4, atol=1e-4)

@@ -30,17 +30,43 @@ CLASSES = {
             ("modules", "predict", "SamplingModule"),
             ("modules", "fit", "ClassifierTraining TrainingModule"),
             ("modules", "evaluation.module", "EvaluationModule"),
-            ("sources", "images", "CSVSource FolderSource ImagesSource LongTail MinorityLevels RealAndDrawn Source"),
+            ("sources", "images", "LongTail MinorityLevels RealAndDrawn"),
             ("training", "fit", "LossSecondMoment Losses Objective StepSampler UniformSteps"),
             ("training", "backbones.lora", "LoRA"),
         )
         for name in names.split()
     },
+    **{
+        f"sgm_lightning.{room}.{old}": f"sgm_lightning.images.{new}"
+        for room in ("sources", "images")
+        for old, new in (("CSVSource", "CSVImages"), ("FolderSource", "ImageFolder"), ("Source", "Images"))
+    },
+    "sgm_lightning.features.Prepare": "sgm_lightning.features.Normalise",
 }
 # (Class without its modules, argument before): what to say of it now, as in "is now `num_draws`".
-ARGUMENTS: dict[tuple[str, str], str] = {}
+ARGUMENTS: dict[tuple[str, str], str] = {
+    ("SelfGuidance", "distance"): "is now `score.distance`",
+    ("SelfGuidance", "perturb_ratio"): "is now `score.level.ratio`",
+    ("SelfGuidance", "perturb_train_step"): "is now `score.level.train_step`",
+    ("SelfGuidance", "perturb_log_snr"): "is now `score.level`",
+    ("SelfGuidance", "num_draws"): "is now `score.num_draws`",
+    ("SelfGuidance", "batch_draws"): "is now `score.batch_draws`",
+    ("SelfGuidance", "detach"): "is now `score.fixed`",
+    ("SelfGuidance", "interval"): "is now `window.interval`",
+    ("SelfGuidance", "start_ratio"): "is now `window.start`",
+    ("SelfGuidance", "stop_ratio"): "is now `window.stop`",
+}
 # (Command, dotted key before, without `init_args`): what to say of it now, as in "is now `model.num_draws`".
-KEYS: dict[tuple[str, str], str] = {}
+KEYS: dict[tuple[str, str], str] = {
+    **{
+        (command, f"model.score_{old}"): f"is now `model.score.{new}`"
+        for command in ("predict", "test")
+        for old, new in (("distance", "distance"), ("perturb_ratio", "level.ratio"), ("draws", "num_draws"))
+    },
+    ("score", "distance"): "is now `score.distance`",
+    ("score", "perturb_index"): "is now the noise level `score.level`, given as a log-SNR, a train step or a ratio",
+    ("score", "num_draws"): "is now `score.num_draws`",
+}
 # Shipped configuration before, without `.yaml`: name now.
 CONFIGS = {
     **{

@@ -17,7 +17,7 @@ class NoiseLevel:
 
     Args:
         log_snr: Level as ln(ᾱ / (1 − ᾱ)), which means the same in every model: 0 is as much noise as image, −6 almost noise
-            alone, 6 almost clean. The nearest step of the training chain is used.
+            alone, 6 almost clean. The nearest step of the training chain is used, whatever the respaced chain.
         train_step: Level as a step of the training chain.
         ratio: Level as a share of the respaced chain, in (0, 1): the respaced index int(num_steps · ratio), as released. It
             means another noise on every schedule and chain: 0.8 is log-SNR −2.4 on 100 cosine steps and −6.5 on a linear
@@ -36,7 +36,8 @@ class NoiseLevel:
         if len(given) != 1:
             raise SGMError(
                 "A noise level takes exactly one unit of log_snr, train_step and ratio, got "
-                f"{', '.join(f'{name}: {value}' for name, value in given.items()) or 'none'}; leave the others out."
+                f"{', '.join(f'{name}: {value}' for name, value in given.items()) or 'none'}; leave the others out, or null "
+                "where an earlier file set one."
             )
         if self.ratio is not None and not 0 < self.ratio < 1:
             raise SGMError(f"ratio must lie strictly between 0 and 1, got {self.ratio}; the paper uses 0.8.")
@@ -46,13 +47,24 @@ class NoiseLevel:
             raise SGMError(f"train_step must be at least 0, got {self.train_step}; the usual chains have 1000 steps.")
 
     def place(self, denoiser: Denoiser) -> tuple[Denoiser, int]:
-        """The denoiser on the chain in which the level has an index, and that index."""
+        """The denoiser on the chain in which the level has an index, and that index.
+
+        Raises:
+            SGMError: If the model has no such level.
+        """
         if self.ratio is not None:
             return denoiser, denoiser.process.index_of_ratio(self.ratio)
+        full = denoiser.full()
         if self.train_step is not None:
-            return denoiser, denoiser.process.index_of_train_step(self.train_step)
+            return full, full.process.index_of_train_step(self.train_step)
         assert self.log_snr is not None
-        return denoiser, denoiser.process.index_of_log_snr(self.log_snr)
+        low, high = min(full.process.log_snr_list), max(full.process.log_snr_list)
+        if not low <= self.log_snr <= high:
+            raise SGMError(
+                f"A log-SNR must lie in the model's range, {low:.3g} … {high:.3g}, got {self.log_snr:g}; choose a level "
+                "that the model was trained at."
+            )
+        return full, full.process.index_of_log_snr(self.log_snr)
 
     def __str__(self) -> str:
         if self.log_snr is not None:

@@ -1,10 +1,13 @@
-"""Noise that belongs to the sample: a function of (seed, sample index, stream) and of nothing else."""
+"""Noise that belongs to the sample: a pure function of (seed, sample, candidate, purpose, place in the chain)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any, Protocol
+from functools import cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,7 +15,7 @@ from torch import Tensor
 
 
 class Purpose(IntEnum):
-    """Independent random streams of one sample. The numbers are part of the draws: never reuse one."""
+    """The purpose of a random number. The values are part of the draws: never reuse one."""
 
     START = 0
     STEP = 1
@@ -27,15 +30,21 @@ class Purpose(IntEnum):
     CANDIDATE = 10
     CHOICE = 11
     CONDITION = 12
+    JUMP = 13
 
 
-def generator(seed: int, index: int, stream: Purpose, *key: int) -> np.random.Generator:
-    """Philox generator of sample `index`. torch's CPU generator keeps 32 bits of its seed only; this one keeps 128."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(index, int(stream), *key))))
+def generator(seed: int, index: int, purpose: Purpose, *key: int) -> np.random.Generator:
+    """A Philox generator of its own for every key. torch's CPU generator keeps 32 bits of its seed only; this keeps 128."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(index, int(purpose), *key))))
+
+
+def random_labels(seed: int, indices: Sequence[int], num_classes: int) -> Tensor:
+    """(B,) int64, uniform in [0, num_classes), each from the sample's own random numbers."""
+    return torch.tensor([int(generator(seed, int(i), Purpose.LABEL).integers(num_classes)) for i in indices])
 
 
 class Noise(Protocol):
-    """Where a sampler gets its standard normal draws from; all methods return (B, C, H, W) float32."""
+    """The random numbers of a batch of samples. All methods return (B, C, H, W) float32 unless they say otherwise."""
 
     @property
     def indices(self) -> Sequence[int]:
@@ -60,155 +69,110 @@ class Noise(Protocol):
         """(B,) float32 standard Gumbel noise for choosing by chance at `stage`."""
 
     def ahead_step(self, index: int, visit: int = 0) -> None:
-        """Begin to make `step(index, visit)`."""
+        """Begin to make `step(index, visit)` in the background."""
 
     def ahead(self, purpose: Purpose, index: int, number: int) -> None:
-        """Begin to make `draw(purpose, index, number)`."""
+        """Begin to make `draw(purpose, index, number)` in the background."""
 
     def apart(self, number: int) -> Noise:
         """Other draws of the same samples, for the `number`-th of several guidances."""
 
     def repeat(self, count: int) -> Noise:
-        """`count` independent candidates of every sample, side by side."""
+        """`count` independent candidates of every sample, side by side: rows 0 … count − 1 are the first sample's."""
 
     def select(self, rows: Sequence[int]) -> Noise:
         """Some rows, in that order."""
 
 
-class NormalStream:
-    """Successive standard normal draws for a batch of samples, each from its own generator.
-
-    Drawn on the CPU, so that a seed means the same noise on every device, and copied without waiting for it.
-    """
-
-    def __init__(
-        self,
-        seed: int,
-        indices: Sequence[int],
-        stream: Purpose,
-        shape: Sequence[int],
-        device: torch.device | str = "cpu",
-        *key: int,
-    ) -> None:
-        self.generators = [generator(seed, int(i), stream, *key) for i in indices]
-        self.shape = tuple(shape)
-        self.device = torch.device(device)
-
-    @classmethod
-    def of(cls, generators: list[np.random.Generator], shape: Sequence[int], device: torch.device | str) -> NormalStream:
-        """A stream of generators that exist."""
-        stream = cls(0, [], Purpose.START, shape, device)
-        stream.generators = generators
-        return stream
-
-    def __call__(self) -> Tensor:
-        noise = _host_tensor((len(self.generators), *self.shape), self.device)
-        for row, rng in zip(noise.numpy(), self.generators, strict=True):
-            rng.standard_normal(out=row, dtype=np.float32)
-        return noise.to(self.device, non_blocking=True)
-
-
+@dataclass(frozen=True, eq=False)
 class SampleNoise:
-    """All noise of the samples `indices`, for one run of a sampler.
+    """All noise of the samples `indices`. It has no state: the same call always gives the same numbers.
+
+    They are drawn on the CPU, so that a seed means the same noise on every device, and copied without waiting for it.
 
     Args:
         seed: Seed of the run, a non-negative integer.
         indices: Global index of each sample of the batch.
-        shape: (C, H, W) of an image.
-        device: Where the noise goes.
-        candidate: Which of several images of the same sample; the first one's noise is that of a sample drawn alone.
+        shape: Shape (C, H, W) of an image.
+        device: Device that the noise goes to.
+        candidates: For every row, which of several images of the same sample it is; default the first, whose noise is that
+            of a sample drawn alone.
+        path: Numbers that tell several users of the same purpose apart; see `apart`.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        indices: Sequence[int],
-        shape: Sequence[int],
-        device: torch.device | str = "cpu",
-        candidate: int = 0,
-    ) -> None:
-        self.seed, self.shape, self.device = seed, tuple(shape), torch.device(device)
-        self.indices = [int(i) for i in indices]
-        self.candidate_of_row = [candidate] * len(self.indices)
-        key = (candidate,) if candidate else ()
-        self._start, self._step, self._draw, self._choose = (
-            NormalStream(seed, self.indices, stream, shape, device, *key)
-            for stream in (Purpose.START, Purpose.STEP, Purpose.GUIDANCE, Purpose.CANDIDATE)
-        )
+    seed: int
+    indices: Sequence[int]
+    shape: Sequence[int]
+    device: torch.device | str = "cpu"
+    candidates: Sequence[int] = ()
+    path: tuple[int, ...] = ()
+    # Only a cache: what has been asked for in advance.
+    _pending: dict[tuple[int, ...], Future[Tensor]] = field(default_factory=dict, init=False, repr=False)
+
+    def normal(self, purpose: Purpose, *key: int, shape: Sequence[int] | None = None) -> Tensor:
+        """(B, *shape) float32 standard normal numbers at `key`; the shape is an image's unless given."""
+        pending = self._pending.pop((int(purpose), *key), None)
+        host = self._host(purpose, key, shape) if pending is None else pending.result()
+        return host.to(self.device, non_blocking=True)
 
     def start(self) -> Tensor:
-        return self._start()
+        return self.normal(Purpose.START)
 
     def step(self, index: int, visit: int = 0) -> Tensor:
-        return self._step()
+        return self.normal(Purpose.STEP, index, visit)
 
     def draw(self, purpose: Purpose, index: int, number: int) -> Tensor:
-        if purpose == Purpose.SCORE:
-            if not hasattr(self, "_score"):
-                self._score = NormalStream(self.seed, self.indices, Purpose.SCORE, self.shape, self.device)
-            return self._score()
-        return self._draw() if purpose == Purpose.GUIDANCE else self._choose()
-
-    def apart(self, number: int) -> SampleNoise:
-        return self
-
-    def ahead_step(self, index: int, visit: int = 0) -> None:
-        pass
-
-    def ahead(self, purpose: Purpose, index: int, number: int) -> None:
-        pass
+        return self.normal(purpose, index, number, *self.path)
 
     def jump(self, index: int, visit: int) -> Tensor:
-        raise NotImplementedError
-
-    def repeat(self, count: int) -> SampleNoise:
-        """`count` independent sources for every sample, side by side: rows 0 … count − 1 are the first sample's."""
-        alone = [SampleNoise(self.seed, self.indices, self.shape, self.device, c) for c in range(count)]
-        together = SampleNoise(self.seed, [], self.shape, self.device)
-        together.indices = [i for i in self.indices for _ in range(count)]
-        together.candidate_of_row = [c for _ in self.indices for c in range(count)]
-        for name in _STREAMS:
-            rows = zip(*(getattr(noise, name).generators for noise in alone), strict=True)
-            setattr(together, name, NormalStream.of([rng for row in rows for rng in row], self.shape, self.device))
-        return together
-
-    def select(self, rows: Sequence[int]) -> SampleNoise:
-        """The sources of some rows, as far as they have been drawn."""
-        chosen = SampleNoise(self.seed, [], self.shape, self.device)
-        chosen.indices = [self.indices[row] for row in rows]
-        chosen.candidate_of_row = [self.candidate_of_row[row] for row in rows]
-        for name in _STREAMS:
-            generators = getattr(self, name).generators
-            setattr(chosen, name, NormalStream.of([generators[row] for row in rows], self.shape, self.device))
-        return chosen
-
-    def gumbel(self, stage: int) -> Tensor:
-        """(B,) float32 standard Gumbel noise for choosing by chance at `stage`, a function of sample and candidate."""
-        return self._tensor([rng.gumbel() for rng in self._keyed(Purpose.CHOICE, stage)])
+        return self.normal(Purpose.JUMP, index, visit)
 
     def condition(self, index: int, size: int) -> Tensor:
-        return self._tensor([rng.standard_normal(size) for rng in self._keyed(Purpose.CONDITION, index)])
+        return self.normal(Purpose.CONDITION, index, shape=(size,))
 
-    def _keyed(self, stream: Purpose, *key: int) -> list[np.random.Generator]:
-        """A generator of its own for each row at `key`."""
-        rows = zip(self.indices, self.candidate_of_row, strict=True)
-        return [generator(self.seed, i, stream, candidate, *key) for i, candidate in rows]
+    def gumbel(self, stage: int) -> Tensor:
+        numbers = self._empty((len(self.indices),))
+        numbers.numpy()[...] = [rng.gumbel() for rng in self._generators(Purpose.CHOICE, (stage,))]
+        return numbers.to(self.device, non_blocking=True)
 
-    def _tensor(self, values: list[Any]) -> Tensor:
-        found = np.asarray(values, dtype=np.float32)
-        noise = _host_tensor(found.shape, self.device)
-        noise.numpy()[...] = found
-        return noise.to(self.device, non_blocking=True)
+    def ahead_step(self, index: int, visit: int = 0) -> None:
+        self._ask(Purpose.STEP, index, visit)
+
+    def ahead(self, purpose: Purpose, index: int, number: int) -> None:
+        self._ask(purpose, index, number, *self.path)
+
+    def apart(self, number: int) -> SampleNoise:
+        other = replace(self, path=(*self.path, number))
+        object.__setattr__(other, "_pending", self._pending)
+        return other
+
+    def repeat(self, count: int) -> SampleNoise:
+        indices = [index for index in self.indices for _ in range(count)]
+        return replace(self, indices=indices, candidates=[c for _ in self.indices for c in range(count)])
+
+    def select(self, rows: Sequence[int]) -> SampleNoise:
+        candidates = self.candidates or [0] * len(self.indices)
+        return replace(self, indices=[self.indices[r] for r in rows], candidates=[candidates[r] for r in rows])
+
+    def _ask(self, purpose: Purpose, *key: int) -> None:
+        # NumPy fills arrays without holding the interpreter's lock.
+        self._pending[(int(purpose), *key)] = _worker().submit(self._host, purpose, key, None)
+
+    def _host(self, purpose: Purpose, key: tuple[int, ...], shape: Sequence[int] | None) -> Tensor:
+        numbers = self._empty((len(self.indices), *(self.shape if shape is None else shape)))
+        for row, rng in zip(numbers.numpy(), self._generators(purpose, key), strict=True):
+            rng.standard_normal(out=row, dtype=np.float32)
+        return numbers
+
+    def _generators(self, purpose: Purpose, key: tuple[int, ...]) -> list[np.random.Generator]:
+        rows = zip(self.indices, self.candidates or [0] * len(self.indices), strict=True)
+        return [generator(self.seed, int(index), purpose, candidate, *key) for index, candidate in rows]
+
+    def _empty(self, shape: tuple[int, ...]) -> Tensor:
+        """float32 on the CPU, to be filled; pinned for a GPU, as copies from other memory make the host wait."""
+        return torch.empty(shape, dtype=torch.float32, pin_memory=torch.device(self.device).type == "cuda")
 
 
-def _host_tensor(shape: Sequence[int], device: torch.device) -> Tensor:
-    """float32 on the CPU, to be filled; pinned for a GPU, as copies from other memory make the host wait."""
-    return torch.empty(tuple(shape), dtype=torch.float32, pin_memory=device.type == "cuda")
-
-
-_STREAMS = ("_start", "_step", "_draw", "_choose")
-
-
-def random_labels(seed: int, indices: Sequence[int], num_classes: int) -> Tensor:
-    """(B,) int64, uniform in [0, num_classes), each from the sample's own label stream."""
-    return torch.tensor([int(generator(seed, int(i), Purpose.LABEL).integers(num_classes)) for i in indices])
+@cache
+def _worker() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="noise")

@@ -55,7 +55,7 @@ class Guidance(nn.Module, ABC):
     def check(self, denoiser: Denoiser) -> None:
         """Raise unless the guidance goes with the model; called once before a run, and once a chain."""
 
-    def ahead(self, noise: Noise, index: int) -> None:
+    def ahead(self, noise: Noise, index: int, num_steps: int) -> None:
         """Ask for the noise of the step at `index` in advance, so that it is made while the network works."""
 
     @abstractmethod

@@ -70,7 +70,7 @@ class SelfGuidance(Guidance):
     def acts(self, index: int, num_steps: int) -> bool:
         return self.scale != 0 and super().acts(index, num_steps)
 
-    def ahead(self, noise: Noise, index: int) -> None:
+    def ahead(self, noise: Noise, index: int, num_steps: int) -> None:
         self.score.ahead(noise, Purpose.GUIDANCE, index)
 
     def forward(self, step: Step) -> Tensor:

@@ -49,9 +49,9 @@ class Together(Guidance):
         for _, part in self._parts():
             part.check(denoiser)
 
-    def ahead(self, noise: Noise, index: int) -> None:
-        for number, part in self._parts():
-            part.ahead(noise.apart(number), index)
+    def ahead(self, noise: Noise, index: int, num_steps: int) -> None:
+        for number, part in self._acting(index, num_steps):
+            part.ahead(noise.apart(number), index, num_steps)
 
     def forward(self, step: Step) -> Tensor:
         acting = self._acting(step.index, step.process.num_steps)

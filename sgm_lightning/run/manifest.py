@@ -10,7 +10,7 @@ from sgm_lightning.errors import SGMError
 from sgm_lightning.files.atomic import write
 
 # Raised whenever the same settings would draw other samples.
-DRAW_VERSION = 1
+DRAW_VERSION = 2
 
 # On record, but free to change: a run may be extended, and continued with another release.
 _RECORDED = {"num_samples", "version", "torch"}
@@ -59,6 +59,13 @@ def check(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dic
         old: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise SGMError(f"{file} cannot be read ({error}); restore it, or choose another run_dir.") from None
+    drawn_by = old.get("draw_version", 1)
+    if "draw_version" in manifest and drawn_by != manifest["draw_version"]:
+        raise SGMError(
+            f"run_dir {file.parent} holds a run of draw version {drawn_by}, and this release draws other noise "
+            f"from the same seed (draw version {manifest['draw_version']}); choose another run_dir, or finish it with "
+            f"sgm_lightning {old.get('version', 'of before')}."
+        )
     new = {**manifest, **{key: old.get(key) for key in defaults if manifest[key] is None}}
     differing = [
         f"{key}: {before!r} → {now!r}" for key, before, now in _differences(old, new) if key.split(".")[0] not in _RECORDED

@@ -171,7 +171,7 @@ class Sampler(SamplingMethod):
         if self.adds_noise(denoiser.process, index):
             state.noise.ahead_step(index, visit)
         if guided and guidance is not None:
-            guidance.ahead(state.noise, index)
+            guidance.ahead(state.noise, index, num_steps)
         differentiates = guided and guidance is not None and guidance.differentiates(index, num_steps)
         condition = self.condition(state, index)
         with torch.set_grad_enabled(differentiates):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sgm_lightning.diffusion import Condition, Denoiser, DiffusionProcess, from_images
 from sgm_lightning.diffusion.bound import bits_per_dimension, decoder_nll, divergence
-from sgm_lightning.diffusion.noise import NormalStream, Purpose
+from sgm_lightning.diffusion.noise import Purpose, SampleNoise
 from sgm_lightning.errors import SGMError
 
 
@@ -133,9 +133,11 @@ def negative_elbo(
     if not isinstance(process, DiffusionProcess):
         raise SGMError(f"The bound is that of a discrete chain, got a {type(process).__name__}; set `nelbo: false`.")
 
+    draws = SampleNoise(seed, indices, images.shape[1:], images.device)
+
     def term(index: int) -> BoundTerm:
         # Noise of its own for every index: the same whichever others are drawn.
-        noise = NormalStream(seed, indices, Purpose.ELBO, images.shape[1:], images.device, index)()
+        noise = draws.normal(Purpose.ELBO, index)
         return bound_term(denoiser, x_0, index, noise, condition, clip)
 
     total = term(0).vb + prior_term(process, x_0)
