@@ -80,7 +80,7 @@ def read_base(base: Any, num_samples: int | None = None) -> Setting:
             f"Settings are compared on the same seeds, so base.data.init_args must give {', '.join(_SHARED_DATA)}, got no "
             f"{missing[0]}; add it."
         )
-    data = {"class_path": data.get("class_path", "sgm_lightning.data.SampleIndices"), "init_args": arguments}
+    data = {"class_path": data.get("class_path", "sgm_lightning.predict.SampleIndices"), "init_args": arguments}
     return Setting("base", given.configs, {**given.content, "data": data})
 
 
