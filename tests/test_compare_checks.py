@@ -18,9 +18,9 @@ from sgm_lightning.classifiers import ClassifierFlags, NewClassifier, save_class
 from sgm_lightning.cli import main
 from sgm_lightning.compare.drawing import Networks, Planned, plan
 from sgm_lightning.compare.settings import read_base, read_settings
-from sgm_lightning.compare.tables import _finite
 from sgm_lightning.compare.timing import seconds_per_image
 from sgm_lightning.evaluation import Evaluation
+from sgm_lightning.evaluation.format import finite
 from sgm_lightning.evaluation.module import EvaluationModule
 from sgm_lightning.predict import SamplingModule
 from sgm_lightning.run import RunDir
@@ -162,4 +162,4 @@ def test_an_upsampler_is_not_timed_and_json_stays_json(tmp_path, golden_backbone
     assert seconds_per_image(module, timed_run(tmp_path / "run", 1), 1, torch.device("cpu")) is None
     assert not (tmp_path / "run/timed.json").exists()
     holes = {"a": [1.0, float("nan")], "b": (float("inf"),)}
-    assert json.dumps(_finite(holes), allow_nan=False) == '{"a": [1.0, null], "b": [null]}'
+    assert json.dumps(finite(holes), allow_nan=False) == '{"a": [1.0, null], "b": [null]}'

@@ -105,9 +105,10 @@ class Evaluate(pl.Callback):
             index = torch.from_numpy(chunk["index"])
             keep = index < num_samples
             for kind, rows in self._rows(trainer, pl_module, number, chunk).items():
-                evaluation = evaluations.setdefault(kind, Evaluation(self.spaces, False, self.kid_subset_size))
+                if kind not in evaluations:
+                    evaluations[kind] = Evaluation(self.spaces, False, self.kid_subset_size)
                 rows["minority_score"] = torch.from_numpy(chunk[_SCORES[kind]])
-                evaluation.update({name: row[keep] for name, row in rows.items()}, index[keep])
+                evaluations[kind].update({name: row[keep] for name, row in rows.items()}, index[keep])
         return {kind: evaluations[kind].compute() for kind in _KINDS if kind in evaluations}
 
     def _rows(
