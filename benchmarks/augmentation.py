@@ -76,11 +76,18 @@ def run(args: list[str]) -> None:
 
 def draw(folder: Path, backbone: dict, count: int, labels: object, guided: bool, threads: int) -> RunImages:
     """One run of `predict`."""
-    guidance = {"class_path": "SelfGuidance", "init_args": {"scale": 0.5, "interval": INTERVAL}} if guided else None
+    guidance = (
+        {
+            "class_path": "SelfGuidance",
+            "init_args": {"scale": 0.5, "window": {"interval": INTERVAL}, "score": {"level": {"ratio": 0.8}}},
+        }
+        if guided
+        else None
+    )
     config = {
         "model": {
             "backbone": backbone, "spacing": STEPS, "guidance": guidance, "threads": threads,
-            "score_draws": 1 if guided else DRAWS,
+            "score": {**score, "num_draws": 1 if guided else DRAWS},
         },
         "data": {"class_path": "SampleIndices", "init_args": {
             "num_samples": count, "chunk_size": 50, "seed": int(guided), "labels": labels}},

@@ -45,10 +45,10 @@ class Run:
                 },
                 "guidance": {
                     "class_path": "sgm_lightning.guidance.SelfGuidance",
-                    "init_args": {"scale": 1.0, "interval": 2},
+                    "init_args": {"scale": 1.0, "window": {"interval": 2}},
                 },
                 "spacing": 8,
-                "score_draws": 1,
+                "score": {"num_draws": 1},
                 "threads": 1,
             },
             "data": {

@@ -51,14 +51,14 @@ def default_models(
         folder = root / name
         draw(folder, path, num_samples, spacing)
         drawn = measured(folder / "test", ["--data.images", str(folder), "--model.backbone", "null"])
-        chosen = ["--model.backbone.init_args.path", path, "--model.spaces", "null", "--model.score_draws", "0"]
+        chosen = ["--model.backbone.init_args.path", path, "--model.spaces", "null", "--model.score", "null"]
         bound = measured(folder / "held_out", [*held_out(num_samples), *chosen])["nelbo"]
         print(row(name, num_samples, bound, drawn), flush=True)
 
 
 def draw(folder: Path, path: str, num_samples: int, spacing: int) -> None:
     """Ancestral samples into a run folder."""
-    plain = ["--model.guidance", "null", "--model.baseline", "false", "--model.score_draws", "1"]
+    plain = ["--model.guidance", "null", "--model.baseline", "false", "--model.score.num_draws", "1"]
     size = ["--data.num_samples", str(num_samples), "--data.chunk_size", "100", "--model.spacing", str(spacing)]
     run(["predict", "--config", "fashion_mnist", "--run_dir", str(folder), "--trainer.callbacks", "null",
          "--model.backbone.init_args.path", path, *plain, *size])  # fmt: skip

@@ -50,7 +50,12 @@ def config(model: Model, num_samples: int, seed: int) -> dict[str, Any]:
     data = {"num_samples": num_samples, "chunk_size": CHUNK, "seed": seed}
     return {
         # Compiling takes a minute; only the long chains win it back. Results differ in the last digits alone.
-        "model": {"backbone": backbone, "score_draws": 1, "execution": {"compile": model["spacing"] == 250}, **model},
+        "model": {
+            "backbone": backbone,
+            "score": {"num_draws": 1},
+            "execution": {"compile": model["spacing"] == 250},
+            **model,
+        },
         "data": {"class_path": "sgm_lightning.predict.SampleIndices", "init_args": data},
     }
 
@@ -101,7 +106,7 @@ class Timed:
             inner = getattr(self.sampler, "sampler", self.sampler)  # of best-of-K, the chain of a candidate
             self.known |= push(self.denoiser, inner, self.guidance, self.guidance.scale)
         self.denoiser.execute(Execution(compile=compiled))
-        self.denoiser.autocast_dtype = torch.bfloat16 if bfloat16 else None
+        self.denoiser.calls.autocast_dtype = torch.bfloat16 if bfloat16 else None
         self.seconds: list[float] = []
 
     def draw(self, seed: int, batch: int) -> float:

@@ -13,8 +13,17 @@ CLASSIFIER = {
 }
 
 
-def guided(gradient: str = "jacobian_free", distance: Any = L2, **options: Any) -> Model:
-    arguments = {"gradient": gradient, "distance": distance, "perturb_ratio": 0.8, **options}
+def guided(
+    gradient: str = "jacobian_free",
+    distance: Any = L2,
+    interval: int = 1,
+    start: float = -1.0,
+    stop: float = 1.0,
+    **options: Any,
+) -> Model:
+    score = {"distance": distance, "level": {"ratio": 0.8}}
+    window = {"start": start, "stop": stop, "interval": interval}
+    arguments = {"gradient": gradient, "score": score, "window": window, **options}
     return {"guidance": {"class_path": "sgm_lightning.guidance.SelfGuidance", "init_args": arguments}}
 
 
@@ -43,7 +52,7 @@ def mixed(low: int, high: int) -> Model:
 
 def mixed_best_of(candidates: int, low: int, high: int, **options: Any) -> Model:
     """All candidates go through the noisier half, one goes on; the perturb step is that of 0.8 of an even chain."""
-    score = {"class_path": "sgm_lightning.guidance.SelfGuidance", "init_args": {"perturb_log_snr": -2.3}}
+    score = {"class_path": "sgm_lightning.scores.MinorityScore", "init_args": {"level": -2.3}}
     stage = ((low - 0.5) / (low + high), 1)
     return best_of({**mixed(low, high), **options}, candidates, stage, score=score)
 
@@ -86,9 +95,9 @@ SETTINGS: dict[str, Model] = {
     "SDE 25, minority classifier, 1": {**solver(25), **minority(1.0)},
     "SDE 25, minority classifier, 2": {**solver(25), **minority(2.0)},
     # Where in the chain it pays.
-    "SDE 25, free, rate 0.2, first third": {**solver(25), **guided(rate=0.2, start_ratio=0.667)},
-    "SDE 25, free, rate 0.2, middle third": {**solver(25), **guided(rate=0.2, start_ratio=0.333, stop_ratio=0.667)},
-    "SDE 25, free, rate 0.2, last third": {**solver(25), **guided(rate=0.2, stop_ratio=0.333)},
+    "SDE 25, free, rate 0.2, first third": {**solver(25), **guided(rate=0.2, start=0.667)},
+    "SDE 25, free, rate 0.2, middle third": {**solver(25), **guided(rate=0.2, start=0.333, stop=0.667)},
+    "SDE 25, free, rate 0.2, last third": {**solver(25), **guided(rate=0.2, stop=0.333)},
     # Choosing.
     "SDE 25, best of 2": best_of(solver(25), 2),
     "SDE 25, best of 4 at a half": best_of(solver(25), 4, (0.5, 1)),
@@ -97,7 +106,7 @@ SETTINGS: dict[str, Model] = {
     "SDE 15, best of 4 at a half": best_of(solver(15), 4, (0.5, 1)),
     "SDE 25, best of 4 at a half, free, rate 0.2": best_of({**solver(25), **guided(rate=0.2)}, 4, (0.5, 1)),
     "SDE 12, best of 4 at a half, then exact, rate 0.2, every 2nd": best_of(
-        {**solver(12), **guided("exact", rate=0.2, interval=2, stop_ratio=0.49)}, 4, (0.5, 1)
+        {**solver(12), **guided("exact", rate=0.2, interval=2, stop=0.49)}, 4, (0.5, 1)
     ),
     # Noise in the noisier half only, more steps in the other.
     "mixed 15 + 10": mixed(15, 10),

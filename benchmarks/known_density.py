@@ -16,12 +16,14 @@ import torch
 from jsonargparse import auto_cli
 from torch import Tensor, nn
 
-from sgm_lightning import DDPM, Condition, Denoiser, DiffusionProcess, SampleNoise, SelfGuidance
-from sgm_lightning.diffusion import Denoised, make_betas
-from sgm_lightning.diffusion.noise import Noise
+from sgm_lightning import DDPM, Denoiser, DiffusionProcess, MinorityScore, SampleNoise, SelfGuidance
+from sgm_lightning.backbones import NetworkBackbone
+from sgm_lightning.diffusion import NoiseLevel, Step, make_betas
+from sgm_lightning.guidance import Window
 
 SHAPE = (1, 4, 4)
 DIM = 16
+SCORE = MinorityScore(level=NoiseLevel(ratio=0.8))
 
 
 class Mixture(nn.Module):
@@ -53,28 +55,28 @@ class Control(SelfGuidance):
     """A direction that knows less, of the same largest value."""
 
     def __init__(self, kind: str, scale: float, interval: int, mean: Tensor) -> None:
-        super().__init__(scale, interval=interval, gradient="jacobian_free")
+        super().__init__(SCORE, scale, window=Window(interval=interval), gradient="jacobian_free")
         self.kind, self.mean = kind, mean
 
-    def forward(
-        self, denoiser: Denoiser, x_t: Tensor, denoised: Denoised, index: int, noise: Noise, condition: Condition
-    ) -> Tensor:
+    def forward(self, step: Step) -> Tensor:
         if self.kind == "another's v":
-            return super().forward(denoiser, x_t, denoised, index, noise, condition).roll(1, 0)
-        v = denoised.x0_hat.detach() - self.mean
+            return super().forward(step).roll(1, 0)
+        v = step.denoised.x0_hat.detach() - self.mean
         return self.scale * v / v.abs().amax((1, 2, 3), keepdim=True)
 
 
 def main(num_samples: int = 4000, num_steps: int = 100, interval: int = 2, seed: int = 0) -> None:
     betas = make_betas("cosine")
     network = Mixture(betas)
-    denoiser = Denoiser(network, DiffusionProcess(betas, num_steps), prediction="sample", image_shape=SHAPE)
+    backbone = NetworkBackbone(network, betas, SHAPE, prediction="sample")
+    denoiser = Denoiser(backbone, DiffusionProcess(betas, num_steps))
     mean = (network.weights[:, None] * network.means).sum(0).view(1, *SHAPE)
     print("| scale | direction | −log p | in the lightest four | real | RMS of g |\n|--:|---|--:|--:|--:|--:|")
     for scale in (0.0, 0.5, 1.0, 2.0):
-        settings = {name: SelfGuidance(scale, interval=interval, gradient=name) for name in GRADIENTS} | {
-            name: Control(name, scale, interval, mean) for name in ("another's v", "x0_hat − mean")
-        }
+        settings = {
+            name: SelfGuidance(SCORE, scale, window=Window(interval=interval), gradient=name)  # type: ignore[arg-type]
+            for name in GRADIENTS
+        } | {name: Control(name, scale, interval, mean) for name in ("another's v", "x0_hat − mean")}
         for name, guidance in settings.items() if scale else [("unguided", None)]:
             sizes: list[float] = []
             if guidance is not None:

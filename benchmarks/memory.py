@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 import yaml
 
-from sgm_lightning import Backbone, save_diffusers
+from sgm_lightning import save_diffusers
 from sgm_lightning.backbones.unet import ADMUNet2DModel
+from sgm_lightning.backbones.unet_backbone import UNetBackbone
 from sgm_lightning.cli import main
 from sgm_lightning.diffusion import make_betas
 from sgm_lightning.predict import RunWriter
@@ -53,15 +54,15 @@ def measure() -> int:
 
     RunWriter.write_on_batch_end = watched  # type: ignore[method-assign,assignment]
     with tempfile.TemporaryDirectory() as folder:
-        save_diffusers(Backbone(network, make_betas("linear")), Path(folder, "model"))
+        save_diffusers(UNetBackbone(network, make_betas("linear")), Path(folder, "model"))
         model = {
             "backbone": {
                 "class_path": "sgm_lightning.backbones.DiffusersCheckpoint",
                 "init_args": {"path": f"{folder}/model"},
             },
-            "guidance": {"class_path": "sgm_lightning.guidance.SelfGuidance", "init_args": {"interval": 2}},
+            "guidance": {"class_path": "sgm_lightning.guidance.SelfGuidance", "init_args": {"window": {"interval": 2}}},
             "spacing": 2,
-            "score_draws": 1,
+            "score": {"num_draws": 1},
         }
         data = {
             "class_path": "sgm_lightning.predict.SampleIndices",

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from sgm_lightning import DiffusersCheckpoint, Lp, SelfGuidance, minority_score
+from sgm_lightning import DiffusersCheckpoint, MinorityScore
+from sgm_lightning.diffusion import NoiseLevel
 from sgm_lightning.evaluation import Evaluation, ImageMeasurements, LoadedSpace, Results, Space, load_spaces
 from sgm_lightning.features import EfficientNetLite, FashionMNISTClassifier, RandomConvolutions, Reference
 from sgm_lightning.images import ArrayImages, FashionMNIST, Images
@@ -79,12 +80,12 @@ def measure(
     print(f"measuring {file.stem}", flush=True)
     denoiser = DiffusersCheckpoint(CHECKPOINT).load().denoiser(100)
     taker = ImageMeasurements({key: space.extractor for key, space in known.items()}, nelbo_strata=strata)
-    s = SelfGuidance().perturb_index(denoiser.process, 0)
+    score = MinorityScore(level=NoiseLevel(ratio=0.8), num_draws=score_draws or 8)
     rows: dict[str, list[Tensor]] = {}
     for indices, batch in images.batches(50):
         found = taker(batch, indices, denoiser, seed=seed)
         if images.scores is None or score_draws is not None:
-            found["minority_score"] = minority_score(batch, denoiser, Lp(2.0), s, seed, indices, score_draws or 8)
+            found["minority_score"] = score.of_images(batch, denoiser, seed, indices)
         else:
             found["minority_score"] = images.scores[indices]
         for key, row in found.items():

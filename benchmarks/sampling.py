@@ -6,7 +6,7 @@
     python benchmarks/sampling.py --outside_only true                 # the share of `predict` that is not the network's
 
 Timed are 25 steps from the middle of a 250-step chain, of which every `interval`-th is guided: a tenth of a run, in the same
-proportion. `released order` is the released sampler's order of work on the same network (`released_loop.py`).
+proportion. `released order` is the released sampler's order of work on the same network (`tests/support/released_loop.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,15 +24,21 @@ from typing import Any, Literal
 
 import torch
 from jsonargparse import auto_cli
-from live_memory import LiveBytes
-from released_loop import ReleasedDDPM
 
 from sgm_lightning import DDPM, ADMFlags, Backbone, Denoiser, DiffusersCheckpoint, Execution, SampleNoise, SelfGuidance
 from sgm_lightning.backbones import NewNetwork
-from sgm_lightning.guidance import Guidance
+from sgm_lightning.diffusion import NoiseLevel
+from sgm_lightning.diffusion.execution import NetworkCall
+from sgm_lightning.guidance import Guidance, Window
 from sgm_lightning.samplers import Sampler
+from sgm_lightning.samplers.base import finite
+from sgm_lightning.scores import MinorityScore
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+from support.live_memory import LiveBytes  # noqa: E402
+from support.released_loop import ReleasedDDPM  # noqa: E402
+
 STEPS = 25
 
 
@@ -46,17 +53,19 @@ class Variant:
 
     def denoiser(self, backbone: Backbone, device: str) -> Denoiser:
         denoiser = backbone.denoiser(250, frozen=not self.released).to(device)
-        denoiser.network.eval().requires_grad_(self.released)
         if self.execution is not None:
             denoiser.execute(self.execution)
-        denoiser.autocast_dtype = torch.bfloat16 if self.bfloat16 else None
+        denoiser.calls.autocast_dtype = torch.bfloat16 if self.bfloat16 else None
         return denoiser
 
     def sampler(self) -> Sampler:
         return ReleasedDDPM() if self.released else DDPM()
 
     def guidance(self, interval: int) -> Guidance | None:
-        return None if self.gradient is None else SelfGuidance(0.4, interval=interval, gradient=self.gradient)
+        if self.gradient is None:
+            return None
+        score = MinorityScore(level=NoiseLevel(ratio=0.8))
+        return SelfGuidance(score, 0.4, window=Window(interval=interval), gradient=self.gradient)
 
 
 COMPILED = Execution(compile=True)
@@ -88,14 +97,13 @@ NETWORKS: dict[str, Callable[[], Backbone]] = {
 
 def section(denoiser: Denoiser, sampler: Sampler, guidance: Guidance | None, batch: int) -> Callable[[], None]:
     """`STEPS` steps from the middle of the chain."""
-    device = denoiser.process.alphas_cumprod.device
-    noise = SampleNoise(0, range(batch), denoiser.image_shape, device)
+    noise = SampleNoise(0, range(batch), denoiser.image_shape, next(denoiser.parameters()).device)
 
     def run() -> None:
-        state = sampler.begin(denoiser, noise, guidance)
+        state = sampler.start(denoiser, noise, guidance=guidance)
         for index in range(124 + STEPS, 124, -1):
-            sampler.move(denoiser, state, index, guidance)
-        state.bad_index.tolist()  # waits for the device
+            sampler.step(state, index, guidance)
+        finite(state)  # waits for the device
 
     return run
 
@@ -108,10 +116,10 @@ def seconds(run: Callable[[], None]) -> float:
 
 def peak_bytes(denoiser: Denoiser, sampler: Sampler, guidance: Guidance | None, batch: int) -> int:
     """Live tensors of one guided step beyond the weights."""
-    noise = SampleNoise(0, range(batch), denoiser.image_shape, denoiser.process.alphas_cumprod.device)
-    x = noise.start()
+    noise = SampleNoise(0, range(batch), denoiser.image_shape, next(denoiser.parameters()).device)
+    state = sampler.start(denoiser, noise, guidance=guidance)
     with LiveBytes([*denoiser.parameters(), *denoiser.buffers()]) as live:
-        sampler.advance(denoiser, x, 125, noise, guidance)
+        sampler.step(state, 125, guidance)
     return live.peak
 
 
@@ -168,7 +176,7 @@ def outside() -> dict[str, float]:
     from sgm_lightning.predict import RunWriter
 
     network = {"seconds": 0.0}
-    call, gradient = Denoiser._network, torch.autograd.grad
+    call, gradient = NetworkCall.__call__, torch.autograd.grad
     begun: list[float] = []
     ended: list[float] = []
 
@@ -192,7 +200,7 @@ def outside() -> dict[str, float]:
         end_of(*args)
         ended.append(time.perf_counter())
 
-    Denoiser._network = timed(call)  # type: ignore[method-assign]
+    NetworkCall.__call__ = timed(call)  # type: ignore[method-assign]
     torch.autograd.grad = timed(gradient)
     RunWriter.on_predict_start, RunWriter.on_predict_end = started, finished  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:

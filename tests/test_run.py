@@ -168,6 +168,12 @@ def test_manifest_adopts_threads_and_names_what_differs(run):
         run.open(MANIFEST, {"threads": 8})
 
 
+def test_a_run_of_other_noise_is_not_continued(tmp_path):
+    RunDir(tmp_path / "run").open({**MANIFEST, "draw_version": 1, "version": "0.1.0"}, {"threads": 2})
+    with pytest.raises(SGMError, match=r"draw version 1, .*choose another run_dir, or finish it with sgm_lightning 0\.1\.0"):
+        RunDir(tmp_path / "run").open({**MANIFEST, "draw_version": 2, "seed": 1}, {"threads": 2})
+
+
 def test_the_first_of_several_manifests_holds(tmp_path):
     found = []
     barrier = threading.Barrier(8)
