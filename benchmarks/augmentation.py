@@ -76,14 +76,9 @@ def run(args: list[str]) -> None:
 
 def draw(folder: Path, backbone: dict, count: int, labels: object, guided: bool, threads: int) -> RunImages:
     """One run of `predict`."""
-    guidance = (
-        {
-            "class_path": "SelfGuidance",
-            "init_args": {"scale": 0.5, "window": {"interval": INTERVAL}, "score": {"level": {"ratio": 0.8}}},
-        }
-        if guided
-        else None
-    )
+    score = {"level": {"ratio": 0.8}}
+    arguments = {"scale": 0.5, "window": {"interval": INTERVAL}, "score": score}
+    guidance = {"class_path": "SelfGuidance", "init_args": arguments} if guided else None
     config = {
         "model": {
             "backbone": backbone, "spacing": STEPS, "guidance": guidance, "threads": threads,

@@ -77,7 +77,7 @@ def long_tail_counts(largest: int, num_classes: int, factor: float) -> list[int]
     """Images of every class: from `largest` exponentially down to largest / factor (Cui et al. 2019), at least one.
 
     >>> long_tail_counts(6000, 10, 100)
-    [6000, 3597, 2156, 1292, 774, 464, 278, 167, 100, 60]
+    [6000, 3596, 2156, 1292, 774, 464, 278, 166, 100, 60]
     """
     if factor < 1:
         raise SGMError(f"The imbalance factor must be at least 1, got {factor}; 10 and 100 are usual.")
