@@ -45,14 +45,14 @@ class Spread(IndexedMetric):
         deviation = self.ordered()[1].double().std(0) ** self.power
         return {"least": deviation.min(), "most": deviation.max()}
 '''
-FARTHEST = {"class_path": "elsewhere.Farthest", "init_args": {"k": 3}}
+FARTHEST = {"class_path": "metrics_elsewhere.Farthest", "init_args": {"k": 3}}
 
 
 @pytest.fixture
 def spaces(tmp_path, monkeypatch):
-    (tmp_path / "elsewhere.py").write_text(MODULE)
+    (tmp_path / "metrics_elsewhere.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
-    own = {"farthest": FARTHEST, "spread": {"class_path": "elsewhere.Spread", "init_args": {"power": 2.0}}}
+    own = {"farthest": FARTHEST, "spread": {"class_path": "metrics_elsewhere.Spread", "init_args": {"power": 2.0}}}
     # Of the package, too, with other settings; and where the usual ones are not wanted.
     more = {
         "farthest": FARTHEST,
@@ -175,7 +175,7 @@ def test_in_compare(tmp_path, spaces, panels):
         ({"a/b": FARTHEST}, 1, "letters, digits and _"),
         # As any class path that does not fit its place.
         ({"far": {"class_path": "sgm_lightning.metrics.Memorised"}}, 2, "held_out"),
-        ({"far": {"class_path": "elsewhere.Nearest"}}, 2, "Nearest"),
+        ({"far": {"class_path": "metrics_elsewhere.Nearest"}}, 2, "Nearest"),
         ({"far": {"class_path": "sgm_lightning.images.NpzImages"}}, 2, "to be a subclass of"),
     ],
 )
