@@ -226,6 +226,8 @@ def test_no_step_waits_for_the_device(sampler, guidance):
     guidance = None if guidance is None else copy.deepcopy(guidance).to("meta")
     noise = SampleNoise(0, range(3), denoiser.image_shape, "meta")
     condition = Condition(LABELS.labels.to("meta"))
+    if guidance is not None:
+        guidance.check(denoiser)  # once before a run
     with Waits():
         state = sampler.start(denoiser, noise, condition, guidance)
         for index in sampler.indices(4):

@@ -198,12 +198,12 @@ def test_feature_distance_measures_in_the_extractors_space():
 @pytest.mark.parametrize(
     ("make", "word"),
     [
-        (lambda: NoiseLevel(ratio=1.0), "ratio"),
-        (lambda: NoiseLevel(ratio=0.0), "ratio"),
-        (lambda: NoiseLevel(ratio=0.5, log_snr=1.0), "exactly one unit"),
-        (lambda: NoiseLevel(), "exactly one unit"),
-        (lambda: NoiseLevel(log_snr=1e9), r"log_snr must lie in"),
-        (lambda: NoiseLevel(log_snr=math.nan), r"log_snr must lie in"),
+        (lambda: MinorityScore(level=NoiseLevel(ratio=1.0)), "ratio"),
+        (lambda: MinorityScore(level=NoiseLevel(ratio=0.0)), "ratio"),
+        (lambda: MinorityScore(level=NoiseLevel(ratio=0.5, log_snr=1.0)), "exactly one unit"),
+        (lambda: MinorityScore(level=NoiseLevel()), "exactly one unit"),
+        (lambda: MinorityScore(level=NoiseLevel(log_snr=1e9)), r"log_snr must lie in"),
+        (lambda: MinorityScore(level=NoiseLevel(log_snr=math.nan)), r"log_snr must lie in"),
         (lambda: Window(interval=0), "interval"),
         (lambda: Window(start=5), r"start must lie in \[0, 1\), got 5"),
         (lambda: Window(stop=-5), r"stop must lie in \(0, 1\], got -5"),

@@ -194,3 +194,7 @@ class ChangedDenoiser(Denoiser):
 
     def on(self, process: Process) -> Denoiser:
         return ChangedDenoiser(self.inner.on(process), self.change)
+
+    def full(self) -> Denoiser:
+        full = self.inner.full()  # made once, however many steps are changed
+        return self if full is self.inner else ChangedDenoiser(full, self.change)

@@ -22,16 +22,15 @@ class NoiseLevel:
         ratio: Level as a share of the respaced chain, in (0, 1): the respaced index int(num_steps · ratio), as released. It
             means another noise on every schedule and chain: 0.8 is log-SNR −2.4 on 100 cosine steps and −6.5 on a linear
             schedule.
-
-    Raises:
-        SGMError: If not exactly one unit is given, or the value is out of its range.
     """
 
     log_snr: float | None = None
     train_step: int | None = None
     ratio: float | None = None
 
-    def __post_init__(self) -> None:
+    # No __post_init__: a parser would report its error among those of every other type that the value might have had.
+    def check(self) -> None:
+        """Raise unless exactly one unit is given, and its value is in range."""
         given = {name: value for name, value in vars(self).items() if value is not None}
         if len(given) != 1:
             raise SGMError(
@@ -52,6 +51,7 @@ class NoiseLevel:
         Raises:
             SGMError: If the model has no such level.
         """
+        self.check()
         if self.ratio is not None:
             return denoiser, denoiser.process.index_of_ratio(self.ratio)
         full = denoiser.full()

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sgm_lightning.diffusion import Noise, Purpose, Step
+from sgm_lightning.diffusion import Denoiser, Noise, Purpose, Step
 from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance.base import Guidance, Weighting, differentiable, largest_is_one
 from sgm_lightning.guidance.window import Window
@@ -69,6 +69,9 @@ class SelfGuidance(Guidance):
 
     def acts(self, index: int, num_steps: int) -> bool:
         return self.scale != 0 and super().acts(index, num_steps)
+
+    def check(self, denoiser: Denoiser) -> None:
+        self.score.place(denoiser, 0, 0)  # the level must be one of the model's; its chain is made before the first step
 
     def ahead(self, noise: Noise, index: int, num_steps: int) -> None:
         self.score.ahead(noise, Purpose.GUIDANCE, index)

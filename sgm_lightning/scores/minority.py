@@ -54,6 +54,7 @@ class MinorityScore(nn.Module):
             raise SGMError(f"antithetic draws come in pairs, got num_draws: {num_draws}; use an even number.")
         self.distance = Lp(2.0) if distance is None else distance
         self.level = level if isinstance(level, NoiseLevel) else NoiseLevel(log_snr=level)
+        self.level.check()
         self.num_draws, self.antithetic, self.batch_draws = num_draws, antithetic, batch_draws
         self.fixed, self.clip = fixed, clip
 
