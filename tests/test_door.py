@@ -248,7 +248,7 @@ def test_configs_prints_paths_and_text(away, capsys):
 )
 def test_an_old_class_is_told(tmp_path, capsys, old, new):
     file = tmp_path / "a.yaml"
-    file.write_text(yaml.safe_dump(settings(model__guidance__init_args__distance={"class_path": old})))
+    file.write_text(yaml.safe_dump(settings(model__guidance__init_args__score={"distance": {"class_path": old}})))
     assert main(["predict", "--config", str(file), "--run_dir", str(tmp_path / "run")]) == 1
     assert capsys.readouterr().err == f"error: {old} is now {new}; change it in {file}.\n"
     assert main(["predict", "--config", "fashion_mnist", "--model.guidance.distance", old]) == 1
@@ -262,7 +262,7 @@ def test_new_classes_are_there():
         module, _, name = new.rpartition(".")
         assert hasattr(import_module(module), name), new
         with pytest.raises((ImportError, AttributeError)):
-            getattr(import_module(old.rpartition(".")[0]), name)
+            getattr(import_module(old.rpartition(".")[0]), old.rpartition(".")[2])
 
 
 @pytest.mark.parametrize("old", sorted(renamed.CONFIGS))

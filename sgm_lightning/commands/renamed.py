@@ -26,7 +26,7 @@ CLASSES = {
             ("callbacks", "fit", "SampleGrid TrainingRun WeightAverage"),
             ("callbacks", "evaluation.writer", "ReportWriter"),
             ("guidance", "scores", "FeatureDistance LPIPS Lp PerComplexity SquaredError"),
-            ("metrics", "scores", "minority_score negative_elbo"),
+            ("metrics", "scores", "negative_elbo"),
             ("modules", "predict", "SamplingModule"),
             ("modules", "fit", "ClassifierTraining TrainingModule"),
             ("modules", "evaluation.module", "EvaluationModule"),
