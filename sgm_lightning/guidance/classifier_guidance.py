@@ -18,8 +18,8 @@ from sgm_lightning.guidance.window import Window
 class ClassifierGuidance(Guidance):
     """g = scale · ∇_{x_t} log p(label | x_t, t).
 
-    With a classifier of minority levels (`sgm-lightning score`, then `fit`) and the last of them as label this is minority
-    guidance, there with scale 3.5 and label 99 on LSUN-Bedrooms; with one of classes and `label: condition` it is Dhariwal &
+    With a classifier of minority levels (`sgm-lightning score`, then `fit_classifier`) and the last of them as label this is
+    minority guidance, there with scale 3.5 and label 99 on LSUN-Bedrooms; with one of classes and `label: condition` it is Dhariwal &
     Nichol's. The denoiser is not differentiated.
 
     Args:
