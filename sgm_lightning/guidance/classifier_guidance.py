@@ -19,8 +19,8 @@ class ClassifierGuidance(Guidance):
     """g = scale · ∇_{x_t} log p(label | x_t, t).
 
     With a classifier of minority levels (`sgm-lightning score`, then `fit_classifier`) and the last of them as label this is
-    minority guidance, there with scale 3.5 and label 99 on LSUN-Bedrooms; with one of classes and `label: condition` it is Dhariwal &
-    Nichol's. The denoiser is not differentiated.
+    minority guidance, there with scale 3.5 and label 99 on LSUN-Bedrooms; with one of classes and `label: condition` it is
+    Dhariwal & Nichol's. The denoiser is not differentiated.
 
     Args:
         classifier: Classifier of noisy images, trained on the chain of the model that it guides.
