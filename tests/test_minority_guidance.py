@@ -13,7 +13,7 @@ from conftest import FASHION
 from PIL import Image
 from support.closed_forms import closed_form, mixture
 
-from sgm_lightning import DiffusersCheckpoint, MinorityScore, NoiseLevel, SampleNoise, SGMError
+from sgm_lightning import Condition, DiffusersCheckpoint, MinorityScore, NoiseLevel, SampleNoise, SGMError
 from sgm_lightning.classifiers import ClassifierFlags, NewClassifier, StackedClassifier, TrainedClassifier
 from sgm_lightning.cli import main
 from sgm_lightning.diffusion.noise import Purpose
@@ -114,6 +114,17 @@ def test_the_command_scores_every_image_with_its_own_noise(scored):
         torch.testing.assert_close(found.scores[i : i + 1], expected, rtol=1e-4, atol=1e-4)
     assert torch.bincount(found.levels).tolist() == [5, 5, 5]
     assert found.scores[found.levels == 2].min() > found.scores[found.levels == 1].max()
+
+
+def test_a_conditional_model_scores_every_image_under_its_class(tmp_path):
+    path = str(ROOT / "checkpoints/fashion_mnist_28_classes")
+    assert score(tmp_path, backbone={"class_path": "DiffusersCheckpoint", "init_args": {"path": path}}) == 0
+    found = read_levels(tmp_path / "levels.safetensors")
+    source, denoiser = FashionMNIST(limit=COUNT), DiffusersCheckpoint(path).load().denoiser(10)
+    taken = MinorityScore(level=NoiseLevel(ratio=0.6), num_draws=2, clip=True)
+    for labels, same in ((source.labels, True), ((source.labels + 1) % 10, False)):
+        expected = taken.of_images(source.images, denoiser, 0, range(COUNT), Condition(labels))
+        assert torch.allclose(found.scores, expected, rtol=1e-4, atol=1e-4) == same
 
 
 def test_scoring_goes_on_where_it_stopped(scored, capsys):

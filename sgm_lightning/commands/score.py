@@ -189,7 +189,7 @@ class _Scoring:
         device = next(self.denoiser.network.parameters()).device
         x_0 = self.denoiser.model.codec.encode(torch.from_numpy(images).to(device))
         noise = SampleNoise(self.seed, indices, x_0.shape[1:], device)
-        condition = None if self.labels is None else Condition(torch.from_numpy(self.labels[indices]).to(device))
+        condition = None if self.labels is None else Condition(self.labels[indices].to(device))
         with torch.no_grad():
             return self.score(self.denoiser, x_0, noise, condition).cpu()
 
