@@ -27,7 +27,7 @@ from sgm_lightning.predict.settings import sample_settings
 from sgm_lightning.version import __version__
 
 NAME = "checkpoints/fashion_mnist_28"
-SHORT = ["--data.num_samples", "2", "--data.chunk_size", "2", "--model.spacing", "4", "--model.score_draws", "1"]
+SHORT = ["--data.num_samples", "2", "--data.chunk_size", "2", "--model.spacing", "4", "--model.score.num_draws", "1"]
 
 
 @pytest.fixture
@@ -182,8 +182,8 @@ def test_an_unknown_config_is_told(away, capsys, command):
 
 def test_yaml_itself_may_be_given(away, capsys):
     with pytest.raises(SystemExit) as end:
-        main(["predict", "--config", "fashion_mnist", "--config", "{model: {score_draws: 77}}", "--print_config"])
-    assert end.value.code == 0 and "score_draws: 77" in capsys.readouterr().out
+        main(["predict", "--config", "fashion_mnist", "--config", "{model: {score: {num_draws: 77}}}", "--print_config"])
+    assert end.value.code == 0 and "num_draws: 77" in capsys.readouterr().out
 
 
 def test_settings_of_a_comparison_name_configs(tmp_path, away):
@@ -285,7 +285,7 @@ def refused(command, *configs, typed=()):
 @pytest.fixture
 def rows(monkeypatch):
     monkeypatch.setitem(renamed.ARGUMENTS, ("SelfGuidance", "old_rate"), "is now `rate`")
-    monkeypatch.setitem(renamed.KEYS, ("predict", "model.old_draws"), "is now `model.score_draws`")
+    monkeypatch.setitem(renamed.KEYS, ("predict", "model.old_draws"), "is now `model.new_draws`")
 
 
 SELF = "sgm_lightning.guidance.SelfGuidance"
@@ -310,7 +310,7 @@ def test_an_old_argument_is_told_wherever_it_is_said(rows):
 
 
 def test_an_old_key_is_told(rows):
-    told = "`model.old_draws` of predict is now `model.score_draws`; change it in "
+    told = "`model.old_draws` of predict is now `model.new_draws`; change it in "
     assert told in refused("predict", {"model": {"old_draws": 1}})
     assert told in refused("estimate", {"model": {"old_draws": 1}})
     assert told + "the command line." in refused("predict", typed=["--model.old_draws", "2"])
