@@ -73,7 +73,7 @@ def score(
     if score is None:
         score = MinorityScore(LPIPS("vgg"), NoiseLevel(ratio=0.6), num_draws=5, clip=True)
     score = score.to(on).eval()
-    score.place(denoiser, 0, 0)  # raises if the chain has no such level
+    score.check(denoiser)
     prepare = Square(denoiser.image_shape[1], channels or denoiser.image_shape[0], value_range=value_range)
     settings = {
         "draw_version": DRAW_VERSION,

@@ -139,9 +139,12 @@ class Denoiser(nn.Module):
         """The same model on the chain of all levels that the network knows."""
         device = self.process.time(0).device
         if device not in self._full:
-            process = self.process.full()
-            self._full[device] = self if process is self.process else self.on(process)
+            self._full[device] = self._on_all_levels()
         return self._full[device]
+
+    def _on_all_levels(self) -> Denoiser:
+        process = self.process.full()
+        return self if process is self.process else self.on(process)
 
     def predict(self, x_t: Tensor, index: int | Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor | None]:
         """The network's prediction and, if it learns the variance, where in [0, 1] its logarithm lies between the bounds."""
@@ -195,6 +198,6 @@ class ChangedDenoiser(Denoiser):
     def on(self, process: Process) -> Denoiser:
         return ChangedDenoiser(self.inner.on(process), self.change)
 
-    def full(self) -> Denoiser:
-        full = self.inner.full()  # made once, however many steps are changed
+    def _on_all_levels(self) -> Denoiser:
+        full = self.inner.full()  # whose chain is there already: this denoiser lives for one batch only
         return self if full is self.inner else ChangedDenoiser(full, self.change)

@@ -58,7 +58,7 @@ class NoiseLevel:
         if self.train_step is not None:
             return full, full.process.index_of_train_step(self.train_step)
         assert self.log_snr is not None
-        low, high = min(full.process.log_snr_list), max(full.process.log_snr_list)
+        high, low = full.process.log_snr_list[0], full.process.log_snr_list[-1]
         if not low <= self.log_snr <= high:
             raise SGMError(
                 f"A log-SNR must lie in the model's range, {low:.3g} … {high:.3g}, got {self.log_snr:g}; choose a level "

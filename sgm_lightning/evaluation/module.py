@@ -105,7 +105,7 @@ class EvaluationModule(pl.LightningModule):
                     ) from None
         if self.backbone is not None:
             denoiser = self.denoiser or self.backbone.load().denoiser(self.spacing)
-            self.score.place(denoiser, 0, 0)
+            self.score.check(denoiser)
             for name, (shape, labelled) in kinds.items():
                 _check(denoiser, name, shape, labelled)
 

@@ -71,7 +71,7 @@ class SelfGuidance(Guidance):
         return self.scale != 0 and super().acts(index, num_steps)
 
     def check(self, denoiser: Denoiser) -> None:
-        self.score.place(denoiser, 0, 0)  # the level must be one of the model's; its chain is made before the first step
+        self.score.check(denoiser)
 
     def ahead(self, noise: Noise, index: int, num_steps: int) -> None:
         self.score.ahead(noise, Purpose.GUIDANCE, index)

@@ -106,6 +106,10 @@ class MinorityScore(nn.Module):
         """The chain that has the level of a draw, and the level's index on it."""
         return self.level.place(denoiser)
 
+    def check(self, denoiser: Denoiser) -> None:
+        """Raise unless the model has the level of the first draw; the chain of that level is made on the way."""
+        self.place(denoiser, 0, 0)
+
     def weight(self, denoiser: Denoiser, s: int) -> float:
         """The factor of the distance at index s in the mean over the draws."""
         return 1.0
