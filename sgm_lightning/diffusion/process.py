@@ -74,30 +74,32 @@ class Process(nn.Module, ABC):
     def posterior_mean(self, x_0: Tensor, x_t: Tensor, index: int | Tensor) -> Tensor:
         """Mean of q(x_{t−1} | x_t, x_0) (Kingma et al. 2021, eq. 26)."""
         (alpha, sigma), (next_alpha, next_sigma) = self.scales(index), self.scales(index - 1)
-        ratio = alpha / next_alpha
-        added = sigma**2 - ratio**2 * next_sigma**2
-        return ratio * next_sigma**2 / sigma**2 * x_t + next_alpha * added / sigma**2 * x_0
+        return alpha / next_alpha * next_sigma**2 / sigma**2 * x_t + self.posterior_coefficient_at(index) * x_0
 
     def posterior_coefficient_at(self, index: int | Tensor) -> Tensor:
         """The factor of x_0 in `posterior_mean`."""
-        (alpha, sigma), (next_alpha, next_sigma) = self.scales(index), self.scales(index - 1)
-        return next_alpha * (sigma**2 - (alpha / next_alpha) ** 2 * next_sigma**2) / sigma**2
+        (_, sigma), (next_alpha, _) = self.scales(index), self.scales(index - 1)
+        return next_alpha * self._added_variance(index) / sigma**2
 
     def posterior_variance_at(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
         """Variance of q(x_{t−1} | x_t, x_0), β̃_t, and its logarithm; at index 0 the logarithm is that of index 1."""
-        (alpha, sigma), (next_alpha, next_sigma) = self.scales(index), self.scales(index - 1)
-        variance = (sigma**2 - (alpha / next_alpha) ** 2 * next_sigma**2) * next_sigma**2 / sigma**2
+        (_, sigma), (_, next_sigma) = self.scales(index), self.scales(index - 1)
+        variance = self._added_variance(index) * next_sigma**2 / sigma**2
         return variance, variance.clamp(min=torch.finfo(variance.dtype).tiny).log()
 
     def transition_variance_at(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
         """Variance of q(x_t | x_{t−1}), β_t, and its logarithm."""
-        (alpha, sigma), (next_alpha, next_sigma) = self.scales(index), self.scales(index - 1)
-        variance = sigma**2 - (alpha / next_alpha) ** 2 * next_sigma**2
+        variance = self._added_variance(index)
         return variance, variance.log()
 
     def log_beta_at(self, index: int | Tensor) -> Tensor:
         """log β_t, the upper bound of a learned variance."""
         return self.transition_variance_at(index)[1]
+
+    def _added_variance(self, index: int | Tensor) -> Tensor:
+        """β_t: σ_t² less what the step from t − 1 carries over."""
+        (alpha, sigma), (next_alpha, next_sigma) = self.scales(index), self.scales(index - 1)
+        return sigma**2 - (alpha / next_alpha) ** 2 * next_sigma**2
 
     def index_of_log_snr(self, log_snr: float) -> int:
         """The index whose ln(α² / σ²) is nearest to `log_snr`: the one unit that travels between models."""

@@ -164,25 +164,23 @@ class Sampler(SamplingMethod):
         denoiser, num_steps = state.denoiser, state.denoiser.process.num_steps
         self._climb(state, index)
         visit = state.visits[index]
-        guided = guidance is not None and guidance.acts(index, num_steps)
-        if guided and guidance is not None and guidance.weighting == "variance":
-            guided = self.answers_shift(index)
+        guidance = self._acting(guidance, index, num_steps)
         # The noise is made while the network works.
         if self.adds_noise(denoiser.process, index):
             state.noise.ahead_step(index, visit)
-        if guided and guidance is not None:
+        if guidance is not None:
             guidance.ahead(state.noise, index, num_steps)
-        differentiates = guided and guidance is not None and guidance.differentiates(index, num_steps)
+        differentiates = guidance is not None and guidance.differentiates(index, num_steps)
         condition = self.condition(state, index)
         with torch.set_grad_enabled(differentiates):
             x_t = differentiable(state.x) if differentiates else state.x.detach()
             denoised = denoiser(x_t, index, condition)
         step = Step(denoiser, index, x_t, denoised, state.noise, condition, tuple(state.past), visit)
-        direction = guidance(step) if guided and guidance is not None else None
+        direction = None if guidance is None else guidance(step)
         with torch.no_grad():
             clip = denoiser.model.codec.bounded if self.clip is None else self.clip
             step = replace(step, x_t=x_t.detach(), denoised=denoised.detached(clip))
-            shifts = direction is not None and guidance is not None and guidance.weighting == "variance"
+            shifts = guidance is not None and guidance.weighting == "variance"
             state.x = self.update(step, direction if shifts else None)
             if direction is not None and not shifts:
                 state.x = state.x + direction
@@ -191,6 +189,12 @@ class Sampler(SamplingMethod):
         state.past = [*state.past, (index, step.denoised.x0_hat)][-(self.order - 1) :] if self.order > 1 else []
         state.level, state.visits[index] = index - 1, visit + 1
         return step.denoised
+
+    def _acting(self, guidance: Guidance | None, index: int, num_steps: int) -> Guidance | None:
+        """The guidance where it changes the step at `index`, else None."""
+        if guidance is None or not guidance.acts(index, num_steps):
+            return None
+        return guidance if guidance.weighting != "variance" or self.answers_shift(index) else None
 
     def _climb(self, state: State, index: int) -> None:
         """Noise the state up to `index` where the chain goes back to it."""
