@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from sgm_lightning.backbones.base import Backbone, Checkpoint
@@ -104,7 +103,7 @@ class NetworkFrom(Checkpoint):
         conditions: dict[str, str] | None = None,
     ) -> None:
         self.network, self.image_shape, self.weights = network, tuple(image_shape), weights
-        self.betas = _betas(noise_schedule, diffusion_steps)
+        self.betas = make_betas(noise_schedule, diffusion_steps)
         self.prediction, self.variance = prediction, variance
         self.num_classes, self.null_class = num_classes, null_class
         self.conditions = {"labels": "class_labels"} if conditions is None else conditions
@@ -131,7 +130,3 @@ class NetworkFrom(Checkpoint):
             self.null_class,
             self.conditions,
         )
-
-
-def _betas(schedule: str | Sequence[float], steps: int) -> torch.Tensor:
-    return make_betas(schedule, steps) if isinstance(schedule, str) else make_betas(schedule)

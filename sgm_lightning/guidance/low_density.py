@@ -18,7 +18,7 @@ from sgm_lightning.guidance.base import Guidance, Weighting, differentiable, lab
 from sgm_lightning.guidance.window import Window
 
 _REMEDY = "make them with `sgm-lightning features --class_means true` and this classifier"
-_REAL = 1  # the discriminator's class of real images, see `sources.RealAndDrawn`
+_REAL = 1  # the discriminator's class of real images, see `images.RealAndDrawn`
 
 
 class LowDensityGuidance(Guidance):
