@@ -133,8 +133,7 @@ class _Scoring:
         claims = Claims(parts.claims)
         stop_signals.deferred = True
         try:
-            parts.discard_torn()
-            missing = sorted(set(range(count)) - parts.finished(count))
+            missing = sorted(set(range(count)) - parts.discard_torn())
             left = Parts(missing, parts.has, claims, lambda number: f"part-{number:06d}", wait=False)
             for number in tqdm(left, unit="part", disable=None):
                 self._count_broken(parts, size)

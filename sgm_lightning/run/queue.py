@@ -69,8 +69,7 @@ class ChunkQueue:
         self.claims.close()
 
     def _scan(self) -> set[int]:
-        self.run.discard_torn()
-        return set(range(self.num_chunks)) - self.run.finished(self.num_chunks)
+        return set(range(self.num_chunks)) - self.run.discard_torn()
 
     def _merge_or_wait(self) -> set[int] | None:
         """None once the run is merged; else the chunks that the merge found missing or damaged."""

@@ -69,11 +69,13 @@ class RunDir:
         """Chunks whose file is there and has the right size."""
         return {number for number, sound in self._judged() if sound and number < num_chunks}
 
-    def discard_torn(self) -> None:
-        """Remove the chunk files of a wrong size, so that `has` says False of them."""
-        for number, sound in self._judged():
+    def discard_torn(self) -> set[int]:
+        """Remove the chunk files of a wrong size, so that `has` says False of them; the chunks that stay."""
+        judged = list(self._judged())
+        for number, sound in judged:
             if not sound:
                 self.discard(number)
+        return {number for number, sound in judged if sound}
 
     def _judged(self) -> Iterator[tuple[int, bool]]:
         """Every chunk that has a file, and whether the file has the right size.
