@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 
 from sgm_lightning.compare.comparison import Comparison
 from sgm_lightning.evaluation.figures import COLOURS
+from sgm_lightning.evaluation.grid import save_figure
 from sgm_lightning.evaluation.statistics import mean_estimate
-from sgm_lightning.files.atomic import write_atomically
 
 _LARGEST, _SMALLEST, _ANCHOR = 34.0, 7.0, 9.0  # diameters in points
 
@@ -62,7 +62,7 @@ def save_plot(path: Path, comparison: Comparison) -> None:
     figure.legend(handles=sizes, loc="outside right lower", title=title, **options)
     figure.draw_without_rendering()  # places of labels are in pixels: the layout must be known
     _number(axes, points, radii, figure.dpi / 72)
-    write_atomically(path, lambda file: figure.savefig(file, format="png"))
+    save_figure(path, figure)
 
 
 def _diameter(cost: float, largest: float) -> float:

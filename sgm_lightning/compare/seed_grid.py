@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.evaluation.grid import save_figure
 from sgm_lightning.images import Images
 
 _INCH = 0.62  # side of a picture
@@ -40,4 +40,4 @@ def save_seed_grid(path: Path, sets: Mapping[str, Images], count: int = 12) -> N
             gray = picture.shape[2] == 1
             axes.imshow(picture[..., 0] if gray else picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.axis("off")
-    write_atomically(path, lambda file: figure.savefig(file, format="png"))
+    save_figure(path, figure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from sgm_lightning.evaluation.grid import save_grid
+from sgm_lightning.evaluation.grid import save_figure, save_grid
 from sgm_lightning.evaluation.results import Results, full_label, measures_in
 from sgm_lightning.evaluation.statistics import rank_correlation
-from sgm_lightning.files.atomic import write_atomically
 
 # Okabe and Ito's colours but yellow, which colour-blind readers tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -28,7 +28,7 @@ def save_histograms(path: Path, sets: Mapping[str, Results]) -> None:
     names = [name for name, measure in measures.items() if measure.histogram]
     colours = dict(zip(sets, COLOURS, strict=False))
     columns = min(3, len(names))
-    rows = -(-len(names) // columns)
+    rows = math.ceil(len(names) / columns)
     figure = Figure(figsize=(4.2 * columns, 3.1 * rows), dpi=110, layout="constrained")
     for position, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, position + 1)
@@ -46,7 +46,7 @@ def save_histograms(path: Path, sets: Mapping[str, Results]) -> None:
             axes.spines[side].set_visible(False)
     lines = [Line2D([], [], color=colour, linewidth=1.8, label=title) for title, colour in colours.items()]
     figure.legend(handles=lines, loc="outside upper center", ncols=min(3, len(lines)), frameon=False)
-    _save(figure, path)
+    save_figure(path, figure)
 
 
 def save_scatter(path: Path, sets: Mapping[str, Results]) -> None:
@@ -62,7 +62,7 @@ def save_scatter(path: Path, sets: Mapping[str, Results]) -> None:
     axes.set_xlabel(measures["nelbo"].text)
     axes.set_ylabel(measures["minority_score"].text)
     figure.legend(loc="outside upper center", frameon=False)
-    _save(figure, path)
+    save_figure(path, figure)
 
 
 def save_extremes(path: Path, sets: Mapping[str, tuple[Results, Read]], column: str, count: int = 32) -> None:
@@ -76,7 +76,3 @@ def save_extremes(path: Path, sets: Mapping[str, tuple[Results, Read]], column: 
             mean = results.per_sample[column][chosen].mean()
             blocks.append((f"{title}, {len(chosen)} {word} by {label}: mean {mean:.3g}", images))
     save_grid(path, blocks, columns=16)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    write_atomically(path, lambda file: figure.savefig(file, format="png"))

@@ -13,6 +13,11 @@ from torchvision.utils import make_grid
 from sgm_lightning.files.atomic import write_atomically
 
 
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    write_atomically(path, lambda file: figure.savefig(file, format="png"))
+
+
 def save_grid(path: Path, rows: list[tuple[str, np.ndarray]], columns: int = 12) -> np.ndarray:
     """Write titled blocks of images, one below the other.
 
@@ -42,5 +47,5 @@ def save_grid(path: Path, rows: list[tuple[str, np.ndarray]], columns: int = 12)
         axes.imshow(block, interpolation="nearest", aspect="auto")
         axes.axis("off")
         top += height
-    write_atomically(path, lambda file: figure.savefig(file, format="png"))
+    save_figure(path, figure)
     return (matplotlib.image.imread(path)[..., :3] * 255).astype(np.uint8)

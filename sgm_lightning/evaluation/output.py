@@ -12,6 +12,11 @@ from sgm_lightning.evaluation.report import Report
 from sgm_lightning.evaluation.results import measures_in
 
 
+def summary(folder: Path, report: Report) -> str:
+    """The table that is printed in the end, and where the rest is."""
+    return f"Intervals, references: {folder / 'metrics.json'}; pictures beside it.\n\n{report.table()}"
+
+
 def write_evaluation(folder: Path, report: Report, reads: dict[str, Read], experiment: Any = None) -> None:
     """Write `metrics.json`, `histograms.png`, `extremes.png` and, where both scores exist, `scatter.png`.
 

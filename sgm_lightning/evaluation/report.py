@@ -10,7 +10,7 @@ import numpy as np
 from sgm_lightning.evaluation.format import fixed, plain_table, to_json
 from sgm_lightning.evaluation.results import Results, measures_in
 from sgm_lightning.evaluation.statistics import Estimate, mean_estimate
-from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.atomic import write, write_atomically
 from sgm_lightning.run.merge import write_columns
 
 
@@ -44,8 +44,7 @@ class Report:
 
     def write(self, path: Path) -> None:
         """Write metrics.json."""
-        text = to_json(self.as_dict())
-        write_atomically(path, lambda file: file.write(text.encode()))
+        write(path, to_json(self.as_dict()), new_folder=False)
 
     def table(self) -> str:
         """A table of all sets, for a terminal 80 columns or a little more wide."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 from torch.utils.tensorboard import SummaryWriter
 
-from sgm_lightning.evaluation.output import write_evaluation
+from sgm_lightning.evaluation.output import summary, write_evaluation
 from sgm_lightning.evaluation.report import write_scores
 
 
@@ -32,4 +32,4 @@ class ReportWriter(pl.Callback):
         reads = {name: images.read for name, images in trainer.datamodule.sets.items()}  # type: ignore[attr-defined]
         with SummaryWriter(str(self.output / "tensorboard")) as experiment:
             write_evaluation(self.output, report, reads, experiment)
-        print(f"\nIntervals, references: {self.output / 'metrics.json'}; pictures beside it.\n\n{report.table()}")
+        print(f"\n{summary(self.output, report)}")

@@ -11,7 +11,7 @@ from typing import IO
 import numpy as np
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files.atomic import remove_leftovers, write_atomically
+from sgm_lightning.files.atomic import make_folder, remove_leftovers, write_atomically
 from sgm_lightning.images.base import Images
 from sgm_lightning.images.crop import Square
 
@@ -82,10 +82,7 @@ def _open(file: Path) -> tuple[np.ndarray, dict[int, str]]:
 
 
 def _build(source: Images, to_square: Square, file: Path, broken: Broken) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SGMError(f"{file.parent} cannot be made ({error.strerror}); set $SGM_CACHE to a folder.") from None
+    make_folder(file.parent, "set $SGM_CACHE to a folder")
     remove_leftovers(file.parent)
 
     def write(out: IO[bytes]) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.atomic import write
 from sgm_lightning.images.base import Images
 from sgm_lightning.images.subset import Subset
 
@@ -46,8 +46,7 @@ class Levels:
     def write(self, path: Path) -> None:
         """Write a `.safetensors` file, whole or not at all."""
         tensors = {"scores": self.scores, "levels": self.levels, "thresholds": self.thresholds}
-        data = save(tensors, {_MADE: json.dumps(self.made)})
-        write_atomically(path, lambda file: file.write(data))
+        write(path, save(tensors, {_MADE: json.dumps(self.made)}), new_folder=False)
 
 
 def thresholds(scores: Tensor, num_levels: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from sgm_lightning.errors import SGMError
 from sgm_lightning.evaluation import Evaluation, ImageMeasurements, Report, Results, Space, load_spaces
 from sgm_lightning.evaluation.figures import Read
-from sgm_lightning.evaluation.output import write_evaluation
+from sgm_lightning.evaluation.output import summary, write_evaluation
 from sgm_lightning.evaluation.report import score_columns
 from sgm_lightning.predict.data import Chunk
 from sgm_lightning.predict.writer import RunWriter, set_names
@@ -94,13 +95,13 @@ class Evaluate(pl.Callback):
         reads = {titles[kind]: _reader(run, _IMAGES[kind], chunk_size) for kind in results}
         logger = trainer.logger
         write_evaluation(run.path, report, reads, logger.experiment if isinstance(logger, TensorBoardLogger) else None)
-        print(f"Intervals, references: {run.path / 'metrics.json'}; pictures beside it.\n\n{report.table()}")
+        print(summary(run.path, report))
 
     def _results(self, trainer: pl.Trainer, pl_module: pl.LightningModule, run: RunDir) -> dict[str, Results]:
         """Evaluate each kind of images of the whole run, in the order of `_KINDS`."""
         evaluations: dict[str, Evaluation] = {}
         num_samples = len(run.scores()["index"])  # of the run, which may have been drawn further than is asked for now
-        for number in range(-(-num_samples // trainer.datamodule.chunk_size)):  # type: ignore[attr-defined]
+        for number in range(math.ceil(num_samples / trainer.datamodule.chunk_size)):  # type: ignore[attr-defined]
             chunk = run.read_chunk(number)
             index = torch.from_numpy(chunk["index"])
             keep = index < num_samples
