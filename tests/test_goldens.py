@@ -1,5 +1,6 @@
 """Every recorded case of the released code, through the public API."""
 
+import copy
 import json
 import warnings
 
@@ -96,10 +97,32 @@ def relative(found, expected):
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", ["self_guided_paper"], indirect=True)
 def test_compiled_each_step_equals_the_released_one(setting):
+    process = setting[2].process
     setting[2].execute(Execution(compile=True))
+    carried = [index for index in range(process.num_steps) if tolerance(process, index) == 1e-4]
+    assert len(carried) >= process.num_steps - 1
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "The network runs uncompiled")
-        each_step_equals_the_released_one(setting)
+        each_step_equals_the_released_one(setting, carried)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["self_guided_paper"], indirect=True)
+def test_compiled_is_as_near_to_float64_as_eager(setting):
+    """At the step that float32 cannot carry, too: what the network says is compared there, not what is made of it."""
+    _, tensors, denoiser, _, _, condition = setting
+    exact = copy.deepcopy(denoiser.network).double()
+    index = denoiser.process.num_steps - 1
+    x = tensors["x_T"]
+
+    def error():
+        with torch.no_grad():
+            expected = exact(x.double(), denoiser.process.time(index).expand(len(x))).sample.chunk(2, dim=1)[0]
+            return float((denoiser.predict(x, index, condition)[0] - expected).abs().max())
+
+    eager = error()
+    denoiser.execute(Execution(compile=True))
+    assert error() <= 1.5 * eager < 1e-5
 
 
 @pytest.mark.parametrize("setting", SAMPLING, indirect=True)
@@ -107,7 +130,7 @@ def test_each_step_equals_the_released_one(setting):
     each_step_equals_the_released_one(setting)
 
 
-def each_step_equals_the_released_one(setting):
+def each_step_equals_the_released_one(setting, compared=None):
     case, tensors, denoiser, sampler, guidance, condition = setting
     noise = RecordedNoise(tensors)
     indices = sampler.indices(denoiser.process.num_steps)
@@ -117,7 +140,8 @@ def each_step_equals_the_released_one(setting):
     for index in indices:
         sampler.step(state, index, guidance)
         allowed = tolerance(denoiser.process, index)
-        assert relative(state.x, tensors[f"x_prev_{index:03d}"]) <= allowed
+        if compared is None or index in compared:
+            assert relative(state.x, tensors[f"x_prev_{index:03d}"]) <= allowed
         state.x = tensors[f"x_prev_{index:03d}"]
 
 
