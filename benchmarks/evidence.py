@@ -1,4 +1,4 @@
-"""The evidence page: draws every setting, measures every set of images, writes the tables and figures of docs/evidence.md.
+"""The evidence page: draws every setting, measures every set of images, writes the tables and figures of docs/results/evidence.md.
 
     python benchmarks/evidence.py            # all of it: some four hours on two CPU cores; again: what is missing
     python benchmarks/evidence.py measure    # the measured rows alone, of what is drawn
@@ -30,7 +30,7 @@ from sgm_lightning.features import FashionMNISTClassifier
 from sgm_lightning.images import ArrayImages, FashionMNIST, Images, RunImages
 
 RUNS = Path("runs/evidence")
-PAGE = Path("docs/evidence.md")
+PAGE = Path("docs/results/evidence.md")
 NUM_SAMPLES = 1000
 # Scale and interval; 100 steps, L_2, otherwise as released. The first also draws the ancestral samples of the same noise.
 SETTINGS = {

@@ -5,10 +5,10 @@
     python benchmarks/frontier.py anchors  # real images, and what drawn ones become with noise, blur and contrast
     python benchmarks/frontier.py time     # seconds and evaluations of an image, in turns: on an idle machine
                                            # (`--rounds 0`: what is counted alone, on any)
-    python benchmarks/frontier.py report   # the tables and the plot of docs/performance.md, of what there is
+    python benchmarks/frontier.py report   # the tables and the plot of docs/results/performance.md, of what there is
 
 `--only PATTERN` takes the settings whose name it fits, `--num_samples` and `--seed` draw finalists on fresh seeds. What is
-measured of every sample is kept in docs/frontier, so that a setting can be compared without drawing it again.
+measured of every sample is kept in benchmarks/results/frontier, so that a setting can be compared without drawing it again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from sgm_lightning.images import ArrayImages, FashionMNIST, Images, RunImages
 from sgm_lightning.predict.cost import sampling_cost
 
 RUNS = Path("runs/frontier")
-KEPT = Path("docs/frontier")
+KEPT = Path("benchmarks/results/frontier")
 CHUNK = 20
 
 

@@ -16,7 +16,7 @@ from sgm_lightning.evaluation import LoadedSpace
 from sgm_lightning.evaluation.statistics import mean_estimate
 from sgm_lightning.metrics import frechet_distance, moments
 
-PAGE = Path("docs/performance.md")
+PAGE = Path("docs/results/performance.md")
 # Column and head; the higher, the rarer or the more real.
 COLUMNS = {
     "imagenet/avg_knn": "AvgkNN (ImageNet)",
@@ -175,4 +175,4 @@ def report(folder: Path) -> None:
             "finalists against": against(final, REFERENCE, real),
         },
     )
-    plot(explored, costs, folder / "frontier.png")
+    plot(explored, costs, PAGE.parent / "performance" / "frontier.png")

@@ -1,4 +1,4 @@
-"""Fill docs/methods.md from finished comparisons, and keep their pictures and numbers in docs/methods.
+"""Fill docs/results/methods.md from finished comparisons, and keep their pictures and numbers in docs/results/methods.
 
 sgm-lightning compare --config fashion_mnist --output runs/compare
 sgm-lightning compare --config fashion_mnist_classes --output runs/compare_classes
@@ -70,7 +70,7 @@ def main(
         classes: Of what needs classes.
         choices: Of self-guidance's choices.
     """
-    kept = ROOT / "docs/methods"
+    kept = ROOT / "docs/results/methods"
     kept.mkdir(exist_ok=True)
     tables = {}
     for name, folder in {"all": compare, "classes": classes, "choices": choices}.items():
@@ -80,7 +80,7 @@ def main(
         tables[name] = table(json.loads((Path(folder) / "table.json").read_text()))
         for file in ("plot.png", "grid.png", "table.csv", "differences.md"):
             shutil.copy(Path(folder) / file, kept / f"{name}_{file}")
-    fill(ROOT / "docs/methods.md", tables)
+    fill(ROOT / "docs/results/methods.md", tables)
     if "classes" in tables:
         print("Images of the class asked for:", shown_classes(Path(classes)))
 
