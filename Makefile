@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Which tests; all of a machine without a GPU and a network: make test MARKERS="not gpu and not network"
 MARKERS ?= not slow and not gpu and not slurm and not network
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: .venv/ready
 	$(BIN)/sgm-lightning predict --config fashion_mnist --run_dir runs/fashion_mnist
@@ -17,6 +17,9 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy sgm_lightning
 
+docs: .venv/ready
+	$(BIN)/mkdocs build --strict
+
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -24,4 +27,4 @@ lint: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs site

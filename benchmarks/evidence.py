@@ -1,4 +1,4 @@
-"""The evidence page: draws every setting, measures every set of images, writes the tables and figures of docs/results/evidence.md.
+"""The evidence page: draws every setting, measures every set of images, writes docs/results/evidence.md.
 
     python benchmarks/evidence.py            # all of it: some four hours on two CPU cores; again: what is missing
     python benchmarks/evidence.py measure    # the measured rows alone, of what is drawn

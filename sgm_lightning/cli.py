@@ -30,6 +30,7 @@ class Command(NamedTuple):
 # Modules are named, not imported: help must not wait for torch.
 COMMANDS = {
     "predict": Command("draw samples into a run folder", "--config NAME --run_dir DIR", "commands.predict:predict"),
+    "show": Command("show the rarest samples of a run", "RUN --rarest 10", "commands.show:run"),
     "fit": Command("train or fine-tune a model", "--config NAME --run_dir DIR", "commands.fit:fit"),
     "fit_classifier": Command(
         "train a classifier of noisy images", "--config NAME --run_dir DIR", "commands.fit_classifier:run"

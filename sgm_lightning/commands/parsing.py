@@ -74,12 +74,18 @@ class CommandCLI(LightningCLI):
             parser.prog = f"sgm-lightning {self.command or method}"
 
 
-def call(function: Callable[..., None], args: list[str]) -> None:
-    """Call a function with arguments from the command line and from YAML; the first of `args` is the command's name."""
+def call(function: Callable[..., None], args: list[str], positional: bool = False) -> None:
+    """Call a function with arguments from the command line and from YAML.
+
+    Args:
+        function: Function to call; its signature gives the options, its docstring their help.
+        args: Arguments of the command, its name first.
+        positional: Whether the arguments without a default are given by place rather than by name.
+    """
     with command_line(args) as args:
         parser = ArgumentParser(prog=f"sgm-lightning {args[0]}")
         parser.add_argument("-c", "--config", action="config")
-        parser.add_function_arguments(function, sub_configs=True)
+        parser.add_function_arguments(function, as_positional=positional, sub_configs=True)
         init = parser.instantiate_classes(parser.parse_args(args[1:])).as_dict()
         init.pop("config", None)
         function(**init)

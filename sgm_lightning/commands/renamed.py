@@ -55,7 +55,14 @@ ARGUMENTS: dict[tuple[str, str], str] = {
     ("SelfGuidance", "interval"): "is now `window.interval`",
     ("SelfGuidance", "start_ratio"): "is now `window.start`",
     ("SelfGuidance", "stop_ratio"): "is now `window.stop`",
+    ("Window", "guidance"): "is no longer wrapped: give that guidance `window: {start: …, stop: …, interval: …}`",
 }
+# (Class, argument, class of its value before): what to say of it now.
+VALUES: dict[tuple[str, str, str], str] = {
+    ("BestOf", "score", "SelfGuidance"): "is now a MinorityScore: give `score: {distance: …, level: …, num_draws: …}`",
+}
+# Class without its modules before: what takes its place.
+REPLACED = {"ELBOGuidance": "SelfGuidance with `score: {class_path: ELBOScore}`"}
 # (Command, dotted key before, without `init_args`): what to say of it now, as in "is now `model.num_draws`".
 KEYS: dict[tuple[str, str], str] = {
     **{
@@ -151,15 +158,24 @@ def _walk(node: Any, command: str, key: str = "") -> Iterator[str]:
         for inside in node:
             yield from _walk(inside, command, key)
     elif isinstance(node, dict):
-        path = str(node.get("class_path", ""))
-        name = path.rpartition(".")[2] if path.startswith("sgm_lightning.") or "." not in path else path
+        name = _class_name(node)
+        if name in REPLACED:
+            yield f"{name} is now {REPLACED[name]}"
         for argument, value in node.items():
             place = f"{key}.{argument}" if key else str(argument)
+            if (name, argument, _class_name(value)) in VALUES:
+                yield f"{name}'s `{argument}` {VALUES[name, argument, _class_name(value)]}"
             if (name, argument) in ARGUMENTS:
                 yield f"{name}'s `{argument}` {ARGUMENTS[name, argument]}"
             if (command, place) in KEYS:
                 yield f"`{place}` of {command} {KEYS[command, place]}"
             yield from _walk(value, command, place)
+
+
+def _class_name(node: Any) -> str:
+    """The class that a node names, without its modules if it is one of the package's."""
+    path = str(node.get("class_path", "") if isinstance(node, dict) else node)
+    return path.rpartition(".")[2] if path.startswith("sgm_lightning.") or "." not in path else path
 
 
 def _class_now(path: str) -> str | None:

@@ -1,0 +1,65 @@
+"""`sgm-lightning show`: the rarest samples of a run, in a figure and a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from sgm_lightning.commands.parsing import call
+from sgm_lightning.errors import SGMError
+from sgm_lightning.evaluation.contact_sheet import save_contact_sheet
+from sgm_lightning.evaluation.format import plain_table
+from sgm_lightning.images import RunImages
+from sgm_lightning.run.run_dir import RunDir
+
+_NOT_MEASURES = ("index", "label")
+
+
+def show(run: str, rarest: int = 10, commonest: int = 0, by: str = "score", output: str | None = None) -> None:
+    """Show the samples of a run that stand highest and lowest in a column of its `scores.csv`.
+
+    Prints their rows and writes a figure of them.
+
+    Args:
+        run: Folder of a finished run of `predict`.
+        rarest: Number of samples to show with the highest values.
+        commonest: Number of samples to show with the lowest values.
+        by: Column of `scores.csv` to sort by: `score` is the minority score; the callback `Evaluate` adds others.
+        output: PNG file to write; by default `shown.png` in the run's folder.
+
+    Raises:
+        SGMError: If the run is not finished, has no such column, or nothing is to be shown.
+    """
+    images = RunImages(run)
+    columns = RunDir(run).scores()
+    measures = [name for name in columns if name not in _NOT_MEASURES]
+    if by not in measures:
+        raise SGMError(f"--by must be one of {', '.join(measures)}, the columns of {run}/scores.csv, got {by}.")
+    if min(rarest, commonest) < 0 or rarest + commonest == 0:
+        raise SGMError(f"--rarest and --commonest must be ≥ 0, and one of them ≥ 1, got {rarest} and {commonest}.")
+    measured = np.flatnonzero(np.isfinite(columns[by]))
+    order = measured[np.argsort(columns[by][measured], kind="stable")]
+    blocks = []
+    for word, rows in (("highest", order[::-1][:rarest]), ("lowest", order[:commonest])):
+        if len(rows):
+            title = f"{len(rows)} of {len(order)} samples with the {word} {by}"
+            captions = [f"sample {columns['index'][row]:.0f}\n{by} {columns[by][row]:.4g}" for row in rows]
+            blocks.append((title, images.read(rows.tolist()).permute(0, 2, 3, 1).numpy(), captions))
+            print(f"{title}\n\n{_table(columns, rows)}\n")
+    file = Path(output) if output else Path(run) / "shown.png"
+    save_contact_sheet(file, blocks)
+    print(f"Their images: {file}")
+
+
+def _table(columns: dict[str, np.ndarray], rows: np.ndarray) -> str:
+    lines = [
+        [f"{values[row]:.0f}" if name in _NOT_MEASURES else f"{values[row]:.4g}" for name, values in columns.items()]
+        for row in rows
+    ]
+    return plain_table([list(columns), *lines])
+
+
+def run(args: list[str]) -> None:
+    """Run the command on its argument list."""
+    call(show, args, positional=True)

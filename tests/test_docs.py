@@ -1,0 +1,127 @@
+"""README and the guides: what they say can be typed, and what they link to is there."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sgm_lightning.cli import COMMANDS, main
+from sgm_lightning.commands import renamed
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TYPED = [ROOT / "README.md", ROOT / "docs/index.md", *sorted((ROOT / "docs/guides").glob("*.md"))]
+ELSEWHERE = ("checkpoints", "slurm", "benchmarks", "tests")  # whose pages have links, too
+LINKED = [*PAGES, *(file for folder in ELSEWHERE for file in sorted((ROOT / folder).rglob("*.md")))]
+
+# Settings that make a command small; all else is as the page has it.
+SMALL = {
+    "predict": "--data.num_samples 2 --data.chunk_size 2 --model.spacing 4 --trainer.logger false --trainer.devices 1",
+    "fit": "--trainer.max_steps 2 --trainer.val_check_interval 2 --model.nelbo_images 0 --data.batch_size 2",
+    "fit_classifier": "--trainer.max_steps 2 --trainer.val_check_interval 2 --data.batch_size 2",
+    "compare": "--num_samples 2",
+    "score": "--batch_size 8",
+}
+# Pages that the documentation's build makes.
+GENERATED = {ROOT / "docs/reference" / name for name in ("command_line.md", "configurations.md")}
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page):
+    """The arguments of every `sgm-lightning` line of a page."""
+    lines = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("sgm-lightning ")]
+
+
+def relative_links(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text))
+    return [link.partition("#")[0] for link in links if not re.match(r"[a-z]+:|#", link)]
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(page):
+    targets = [(page.parent / link).resolve() for link in relative_links(page)]
+    assert [str(target) for target in targets if not target.exists() and target not in GENERATED] == []
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 110
+
+
+def test_the_readme_lists_the_commands():
+    rows = [f"| `{name}` | {command.summary} | `{name} {command.example}` |" for name, command in COMMANDS.items()]
+    table = "\n".join(["| command | purpose | typical call: `sgm-lightning …` |", "|---|---|---|", *rows])
+    assert f"<!-- commands -->\n{table}\n<!-- end commands -->" in (ROOT / "README.md").read_text()
+
+
+def test_coming_from_lists_every_old_name():
+    text = (ROOT / "docs/guides/coming_from_0.1.md").read_text()
+    old = [name.removeprefix("sgm_lightning.") for name in (*renamed.CLASSES, *renamed.CONFIGS, *renamed.REPLACED)]
+    old += [argument for _, argument in (*renamed.ARGUMENTS, *renamed.KEYS)]
+    assert [name for name in old if f"| `{name}` |" not in text] == []
+
+
+def test_python_of_the_readme(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (code,) = blocks(ROOT / "README.md", "python")
+    small = code.replace("spacing=100", "spacing=4").replace("range(16)", "range(2)")
+    assert small.count("spacing=4") == small.count("range(2)") == 1
+    names = {}
+    exec(compile(small, "README.md", "exec"), names)
+    assert tuple(names["images"].shape) == (2, 1, 28, 28)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with what the pages' commands name."""
+    (tmp_path / "FOLDER").mkdir()
+    random = np.random.default_rng(0)
+    for number in range(20):
+        Image.fromarray(random.integers(0, 256, (28, 28), dtype=np.uint8)).save(tmp_path / "FOLDER" / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+LINES = [(page.stem, args) for page in TYPED for args in commands(page)]
+
+
+def test_there_are_lines():
+    assert {args[0] for _, args in LINES} >= set(COMMANDS) - {"configs"}
+
+
+@pytest.mark.parametrize(("page", "args"), LINES, ids=[f"{page}-{' '.join(args)[:60]}" for page, args in LINES])
+def test_lines_parse(folder, capsys, page, args):
+    """Every option, class and configuration of the line exists."""
+    with pytest.raises(SystemExit) as end:
+        main([*args, "--print_config"])
+    assert end.value.code == 0, capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", TYPED, ids=lambda page: page.stem)
+def test_lines_run(folder, capsys, page):
+    """In the order of the page, small; what needs weights or networks that are not here is told so and left out."""
+    for args in commands(page):
+        if any(absent in " ".join(args) for absent in ("celeba64",)):
+            continue
+        assert main([*args, *SMALL.get(args[0], "").split()]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_site_builds(tmp_path):
+    """Strictly: a missing page, a broken link or anchor, or a name that is not there ends the build."""
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("mkdocstrings")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    subprocess.run(command, check=True, cwd=ROOT)
+    api = (tmp_path / "site/reference/api/samplers/index.html").read_text()
+    assert "BoostAndSkip" in api and "skip_steps" in api
