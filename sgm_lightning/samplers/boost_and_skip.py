@@ -10,7 +10,7 @@ from sgm_lightning.samplers.wrapper import Wrapper
 
 
 class BoostAndSkip(Wrapper):
-    """x_T = γ z with γ > 1, and the chain begins Δ_t steps late.
+    """Starts at x_T = γ z with γ > 1, and begins the chain Δ_t steps late.
 
     The larger start lies in the tail of N(0, I), and the skipped steps, which have the least signal and contract the most,
     do not bring it back. Without guidance, the cost is that of plain sampling.
