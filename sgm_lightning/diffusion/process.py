@@ -174,7 +174,7 @@ class DiffusionProcess(Process):
         self.register_buffer("train_steps", torch.tensor(steps), persistent=False)
 
     def at(self, table: str, index: int | Tensor) -> Tensor:
-        """Return the table's value at `index`, shaped to broadcast against (B, C, H, W). An int index causes no host sync."""
+        """Return a table's value at `index`, shaped to broadcast against (B, C, H, W). An int index causes no host sync."""
         values: Tensor = getattr(self, table)
         return values[index] if isinstance(index, int) else values[index].view(-1, 1, 1, 1)
 

@@ -15,7 +15,7 @@ from sgm_lightning.images import Images
 
 
 def class_means(extractor: FeatureExtractor, images: Images, batch_size: int = 256) -> Tensor:
-    """(K, D) float32: mean of the features of the images of every class.
+    """Return the mean of the features of the images of every class, (K, D) float32.
 
     Raises:
         SGMError: If the images have no classes, or a class has no image.

@@ -27,10 +27,10 @@ class SelfGuidance(Guidance):
         weighting: Rule by which the direction enters the step; see `Guidance`.
         normalize: Whether the gradient is divided by its largest absolute value, per sample; a zero gradient gives a zero
             shift.
-        gradient: Gradient g. `exact` differentiates through the network at x_t: g = Jᵀv, where v is the score's derivative with respect
-            to x0_hat and J that of x0_hat with respect to x_t. `jacobian_free`: g = v (one more forward, no backward through
-            the network). `finite_difference`: g = J v, by another forward at x_t + δ v (J is symmetric for the optimal
-            denoiser, J = α_t / σ_t² · Cov(x_0 | x_t)).
+        gradient: Gradient g. `exact` differentiates through the network at x_t: g = Jᵀv, where v is the score's derivative
+            with respect to x0_hat and J that of x0_hat with respect to x_t. `jacobian_free`: g = v (one more forward, no
+            backward through the network). `finite_difference`: g = J v, by another forward at x_t + δ v (J is symmetric for
+            the optimal denoiser, J = α_t / σ_t² · Cov(x_0 | x_t)).
 
     Raises:
         SGMError: If two arguments exclude each other.

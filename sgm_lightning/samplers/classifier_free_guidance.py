@@ -23,8 +23,8 @@ class ClassifierFreeGuidance(Wrapper):
     Args:
         scale: Guidance scale w.
         sampler: Sampler whose chain is changed; default ancestral.
-        window: Part of the chain in which w applies (Kynkäänniemi et al. 2024); outside, the conditional model is used. Default
-            all steps.
+        window: Part of the chain in which w applies (Kynkäänniemi et al. 2024), default all steps. Outside, the conditional
+            model is used.
     """
 
     def __init__(self, scale: float = 1.5, sampler: Sampler | None = None, window: Window | None = None) -> None:

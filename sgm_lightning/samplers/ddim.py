@@ -16,7 +16,8 @@ class DDIM(Sampler):
     x0_hat ← x0_hat + σ_t² / α_t · g (Dhariwal & Nichol 2021, algorithm 2).
 
     Args:
-        eta: Share η of the noise, in [0, 1]; 0 is deterministic, 1 adds as much as ancestral sampling with fixed-small variance.
+        eta: Share η of the noise, in [0, 1]; 0 is deterministic, 1 adds as much as ancestral sampling with fixed-small
+            variance.
         clip: Whether the predicted x_0 is clipped; see `Sampler`.
 
     Raises:

@@ -98,7 +98,7 @@ class MinorityScore(nn.Module):
     def of_images(
         self, images: Tensor, denoiser: Denoiser, seed: int, indices: Sequence[int], condition: Condition | None = None
     ) -> Tensor:
-        """Return the (B,) float32 scores of (B, C, H, W) uint8 images; (seed, indices[i]) determines the noise of image i."""
+        """Return the (B,) float32 scores of (B, C, H, W) uint8 images; (seed, indices[i]) determines image i's noise."""
         x_0 = from_images(denoiser.model.codec, images)
         return self(denoiser, x_0, SampleNoise(seed, indices, x_0.shape[1:], x_0.device), condition)
 
