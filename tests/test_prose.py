@@ -1,4 +1,4 @@
-"""Docstrings and documentation keep the rules of prose: sentences that a reader can start with, and lines that fit."""
+"""Docstrings open with a subject or a verb, arguments are described in words, and lines of documents fit."""
 
 import ast
 import re
@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import sgm_lightning
-
-PACKAGE = Path(sgm_lightning.__file__).parent
-ROOT = PACKAGE.parent
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "sgm_lightning"
 LIMIT = 125  # characters, as in the code
 FEWEST_WORDS = 3
 
@@ -77,7 +75,7 @@ def long_lines(text, suffix):
 
 
 def places(files, check):
-    """`file:line` of all that `check` complains of, one a line."""
+    """`file:line` of every line that `check` returns, one per line."""
     return "\n".join(f"{file.relative_to(ROOT)}:{line}" for file in files for line in check(file))
 
 
@@ -86,7 +84,7 @@ def modules():
 
 
 def documents(root=ROOT):
-    """Markdown and YAML files that somebody wrote; folders outside are not even looked into at the top."""
+    """Markdown and YAML files that are written by hand. Large folders of tools at the top are not searched."""
     tops = [top for top in root.iterdir() if top.name not in OUTSIDE]
     files = [file for top in tops for file in (top.rglob("*") if top.is_dir() else [top])]
     return sorted(
@@ -111,6 +109,15 @@ def test_every_argument_and_attribute_is_described_in_words():
 def test_lines_of_documents_and_configurations_fit():
     found = places(documents(), lambda file: long_lines(file.read_text(encoding="utf-8"), file.suffix))
     assert not found, f"lines of more than {LIMIT} characters:\n{found}"
+
+
+def test_a_place_is_a_file_and_a_line():
+    assert places([ROOT / "README.md", ROOT / "docs/a.md"], lambda file: [1, 7]).split() == [
+        "README.md:1",
+        "README.md:7",
+        "docs/a.md:1",
+        "docs/a.md:7",
+    ]
 
 
 def test_the_checks_see_the_package_and_its_documents():

@@ -17,7 +17,7 @@ from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import check_weights, load_content
 
 _KEY = "sgm_lightning"  # key of this package's part of a Lightning checkpoint
-_PREFIX = "denoiser.network."  # of the network's weights in the training module
+_PREFIX = "denoiser.network."  # prefix of the network's weights in the training module
 
 
 class TrainedCheckpoint(Checkpoint):

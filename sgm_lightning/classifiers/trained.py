@@ -21,7 +21,7 @@ from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import check_weights, load_content, load_tensors
 
 KEY = "sgm_lightning_classifier"  # key of this package's part of a Lightning checkpoint, and of a safetensors header
-_PREFIX = "classifier."  # of the classifier's weights in the training module
+_PREFIX = "classifier."  # prefix of the classifier's weights in the training module
 
 
 class TrainedClassifier(Classifier):

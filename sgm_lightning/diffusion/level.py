@@ -28,7 +28,7 @@ class NoiseLevel:
     train_step: int | None = None
     ratio: float | None = None
 
-    # No __post_init__: a parser would report its error among those of every other type that the value might have had.
+    # No __post_init__: the parser would report its error among those of all other types that the argument accepts.
     def check(self) -> None:
         """Raise unless exactly one unit is given, and its value is in range."""
         given = {name: value for name, value in vars(self).items() if value is not None}

@@ -33,7 +33,7 @@ def class_means(extractor: FeatureExtractor, images: Images, batch_size: int = 2
         if sums is None:
             sums = torch.zeros(len(counts), found.shape[1], dtype=torch.float64)
         sums.index_add_(0, labels[indices], found)
-    assert sums is not None  # a set has an image
+    assert sums is not None  # no set is empty
     return (sums / counts[:, None]).float()
 
 

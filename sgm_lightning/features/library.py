@@ -61,7 +61,7 @@ class TimmFeatures(ModuleFeatures):
             if "Unknown model" not in str(error):
                 raise _no_download(model, error) from None
             raise SGMError(f"timm has no model {model}; `timm.list_models()` lists them.") from None
-        except Exception as error:  # the hub's client has its own tree of errors
+        except Exception as error:  # the hub's client raises many classes of errors
             raise _no_download(model, error) from None
         if weights is not None:
             load_weights(network, weights)

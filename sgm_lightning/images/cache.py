@@ -119,7 +119,7 @@ def _write(source: Images, to_square: Square, out: IO[bytes], broken: Broken) ->
                 out.write(square.tobytes())
     if first is None:
         raise SGMError("Not one picture can be read; check the path.")
-    out.truncate(out.seek(begin + len(source) * first.nbytes))  # missing pictures leave rows at the end
+    out.truncate(out.seek(begin + len(source) * first.nbytes))  # the rows of missing pictures are at the end
     out.write(json.dumps(broken.reasons).encode())
 
 

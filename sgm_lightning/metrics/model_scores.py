@@ -19,7 +19,7 @@ class MinorityScoreMetric(PerSampleMetric):
 
     Args:
         score: Definition of the score, or several, e.g. at several noise levels, whose mean is taken.
-        denoiser: Model that scores.
+        denoiser: Denoiser of the model that scores.
         seed: Seed of the draws; those of sample i depend on (seed, i) alone.
         **kwargs: Options of `torchmetrics.Metric`.
     """
@@ -47,7 +47,7 @@ class NegativeELBO(PerSampleMetric):
     """NELBO of finished images in bits per dimension, on the denoiser's chain; higher = rarer.
 
     Args:
-        denoiser: Model on its chain of K indices; a chain has its own bound.
+        denoiser: Denoiser of the model on its chain of K indices; the bound depends on the chain.
         num_strata: Number of strata of the chain, or None for the full sum; see `negative_elbo`.
         seed: Seed of the draws.
         clip: Whether x0_hat is clipped, as in sampling.

@@ -33,7 +33,7 @@ class BestOf(SamplingMethod):
         num_candidates: Number K ≥ 2 of candidates for every sample.
         stages: Pairs (u, m) of shares u in (0, 1), decreasing, and numbers m < K, decreasing.
         tilt: Inverse temperature λ ≥ 0 of a random choice; default none: keep the highest scores.
-        sampler: Sampler that draws the candidates; default ancestral.
+        sampler: Sampler that draws the candidates; default: ancestral sampling.
         score: Score that the candidates are chosen by; default the minority score under L_2.
 
     Raises:

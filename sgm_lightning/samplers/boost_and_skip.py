@@ -18,7 +18,7 @@ class BoostAndSkip(Wrapper):
     Args:
         boost: Factor γ > 0 of the start (CelebA 64: 4.0; ImageNet 64: 2.5).
         skip_steps: Number Δ_t of the first (noisiest) respaced steps that are left out (the paper: 3 of 250).
-        sampler: Sampler whose chain is changed; default ancestral.
+        sampler: Sampler whose chain is changed; default: ancestral sampling.
 
     Raises:
         SGMError: If an argument is out of its range.

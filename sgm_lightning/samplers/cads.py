@@ -26,7 +26,7 @@ class CADS(Wrapper):
         tau_1: Share of the chain below which the class is clear.
         tau_2: Share of the chain above which the class is hidden; tau_1 < tau_2, both in [0, 1].
         psi: Share ψ in [0, 1] of the rescaled embedding.
-        sampler: Sampler whose chain is changed; default ancestral.
+        sampler: Sampler whose chain is changed; default: ancestral sampling.
 
     Raises:
         SGMError: If an argument is out of its range, or the model has no classes.

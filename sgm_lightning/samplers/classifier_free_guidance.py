@@ -22,7 +22,7 @@ class ClassifierFreeGuidance(Wrapper):
 
     Args:
         scale: Guidance scale w.
-        sampler: Sampler whose chain is changed; default ancestral.
+        sampler: Sampler whose chain is changed; default: ancestral sampling.
         window: Part of the chain in which w applies (Kynkäänniemi et al. 2024), default all steps. Outside, the conditional
             model is used.
     """
@@ -34,7 +34,7 @@ class ClassifierFreeGuidance(Wrapper):
 
     @property
     def plain(self) -> SamplingMethod:
-        """The method on the plain sampler: guidance towards a class is no preference for the tail, so it is kept."""
+        """The method on the plain sampler. Guidance towards a class is no preference for the tail, so it is kept."""
         inner = self.sampler.plain
         return ClassifierFreeGuidance(self.scale, inner, self.window) if isinstance(inner, Sampler) else inner
 

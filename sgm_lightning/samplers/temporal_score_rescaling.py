@@ -25,7 +25,7 @@ class TemporalScoreRescaling(Wrapper):
     Args:
         k: Inverse temperature > 0; 1 changes nothing.
         sigma: Standard deviation σ > 0, in units of pixels in [−1, 1]: larger values act earlier in the chain.
-        sampler: Sampler whose chain is changed; default ancestral.
+        sampler: Sampler whose chain is changed; default: ancestral sampling.
 
     Raises:
         SGMError: If an argument is not positive.

@@ -14,7 +14,7 @@ class Wrapper(Sampler):
     """A sampler that changes the chain of another sampler and uses its updates. Wrappers nest in any order.
 
     Args:
-        sampler: Sampler whose chain is changed; default ancestral.
+        sampler: Sampler whose chain is changed; default: ancestral sampling.
     """
 
     def __init__(self, sampler: Sampler | None = None) -> None:

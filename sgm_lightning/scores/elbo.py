@@ -36,7 +36,7 @@ class BoundTerm(NamedTuple):
 def score_weight(process: DiffusionProcess, index: int) -> float:
     """Return ½ (SNR_{s−1} − SNR_s), the weight of ‖x_0 − x0_hat(x_s)‖² in the bound, in nats, for s ≥ 1.
 
-    It holds under fixed-small variance.
+    The formula is that of fixed-small variance.
     """
     # Computed as coefficient² / (2 β̃_s), which is equal: float32 tables of 1 − ᾱ lose digits near ᾱ = 1.
     return 0.5 * float(
