@@ -72,7 +72,7 @@ class Denoised:
     Attributes:
         x0_hat: Posterior mean of x_0, (B, C, H, W) float32, not clipped.
         variance: Variance of the reverse step; (B, C, H, W) when learned, else a scalar.
-        log_variance: Logarithm of the variance, with ADM's convention at index 0.
+        log_variance: Logarithm of the variance; at index 0 of a `DiffusionProcess` with ADM's convention.
     """
 
     x0_hat: Tensor

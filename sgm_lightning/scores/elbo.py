@@ -129,7 +129,7 @@ def negative_elbo(
         The estimates of all samples.
 
     Raises:
-        SGMError: If there are more strata than indices.
+        SGMError: If there are more strata than indices, or the process is no `DiffusionProcess`.
     """
     x_0 = from_images(denoiser.model.codec, images)
     process = denoiser.process
