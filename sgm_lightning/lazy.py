@@ -1,4 +1,4 @@
-"""Names that a package offers without importing the modules behind them until they are asked for."""
+"""Names that a package exports without importing their modules before they are used."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 def lazy_exports(package: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module-level `__getattr__` (PEP 562) for a package whose modules differ in what they import.
+    """Return a module-level `__getattr__` (PEP 562) that imports the module of a name when the name is used.
 
     Args:
         package: Name of the package.
-        names: The module inside the package that defines each name.
+        names: Module inside the package that defines each name.
     """
 
     def get(name: str) -> Any:

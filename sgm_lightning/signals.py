@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: it ends soon, loses nothing finished, and says that it can go on."""
+"""Signals that ask a run to stop: it ends soon, loses nothing finished, and can be resumed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ EXIT_RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class Interrupted(BaseException):
-    """A signal asked the run to stop. Not an `Exception`, so that nobody swallows it (as `KeyboardInterrupt`)."""
+    """A signal asked the run to stop. Like `KeyboardInterrupt` it is no `Exception`, so that no handler swallows it."""
 
 
 class StopSignals:
-    """SIGTERM, SIGINT and SIGUSR1 (Slurm's early warning) raise `Interrupted`: at once, or at the next `check`.
+    """Makes SIGTERM, SIGINT and SIGUSR1 (Slurm's early warning) raise `Interrupted`, at once or at the next `check`.
 
     Attributes:
-        deferred: Whether to wait for the next `check`, as while a chunk is drawn.
-        on_signal: Called in the handler, to pass the signal on.
+        deferred: Whether `Interrupted` waits for the next `check`, as while a chunk is drawn.
+        on_signal: Function that the handler calls, to pass the signal on.
     """
 
     NUMBERS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
@@ -32,14 +32,17 @@ class StopSignals:
         self.on_signal: Callable[[], None] = lambda: None
 
     def install(self) -> None:
-        """Put our handlers in place, whatever was there."""
+        """Install the handlers in place of any others, if this is the main thread."""
         if threading.current_thread() is threading.main_thread():
             for number in self.NUMBERS:
                 signal.signal(number, self._handle)
 
     @contextmanager
     def handling(self, for_good: bool = False) -> Iterator[None]:
-        """Our handlers inside, the previous ones afterwards; after a failure `for_good`, signals are ignored."""
+        """Install the handlers inside the block and restore the previous ones after it.
+
+        With `for_good`, the signals are ignored after a failure instead.
+        """
         before: dict[int, Any] = {number: signal.getsignal(number) for number in self.NUMBERS}
         self.received, self.deferred, self.on_signal = None, False, lambda: None
         self.install()
@@ -58,7 +61,7 @@ class StopSignals:
             raise Interrupted(f"{self.received} received")
 
     def stop(self, reason: str) -> None:
-        """As if a signal had come, from any thread; takes effect at the next `check`."""
+        """Ask the run to stop as a signal would, from any thread. It takes effect at the next `check`."""
         self.received = self.received or reason
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Pretrained networks and where they come from. Every format becomes a `diffusers.UNet2DModel`."""
+"""Pretrained networks and their checkpoints. All checkpoints but `NetworkFrom` load a `diffusers.UNet2DModel`."""
 
 from sgm_lightning.backbones.adm import ADMCheckpoint
 from sgm_lightning.backbones.adm_flags import ADMFlags

@@ -19,9 +19,9 @@ class ADMCheckpoint(Checkpoint):
     """A `.pt` state dict in ADM's layout with the flags of its release.
 
     Args:
-        path: The file.
-        flags: Flags of the release: those of the network and of its process.
-        url: Where the file can be had; the error names it when the file is missing.
+        path: Path of the `.pt` file.
+        flags: Flags of the release, for the network and its process.
+        url: Address of the file; the error gives it when the file is missing.
 
     Raises:
         SGMError: If there is no such file.
@@ -29,7 +29,7 @@ class ADMCheckpoint(Checkpoint):
 
     def __init__(self, path: str, flags: ADMFlags, url: str | None = None) -> None:
         self.path, self.flags = Path(locate(path)), flags
-        # Looked for at once: before a distance downloads its own weights.
+        # Checked at once, before a distance downloads its weights.
         require_release(self.path, url, "`model.backbone.init_args.path`")
 
     def load(self) -> UNetBackbone:
@@ -43,7 +43,7 @@ class ADMCheckpoint(Checkpoint):
 
 
 def backbone_from_flags(network: torch.nn.Module, flags: ADMFlags) -> UNetBackbone:
-    """The network with the process that the flags describe."""
+    """Return the backbone of the network with the process that the flags describe."""
     return UNetBackbone(
         network=network,
         betas=make_betas(flags.noise_schedule, flags.diffusion_steps),

@@ -1,4 +1,4 @@
-"""The command-line flags that describe an ADM or improved-diffusion checkpoint, and the network that they mean."""
+"""The command-line flags that describe an ADM or improved-diffusion checkpoint, and its network."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ _UPSAMPLER_MULT = {512: (1, 1, 2, 2, 4, 4), 256: (1, 1, 2, 2, 4, 4), 64: (1, 2, 
 class ADMFlags:
     """Flags as on the command line of guided-diffusion; names and defaults are that release's.
 
-    Neither the head count nor the order of q, k and v is in a state dict, and a wrong value loads without a word: take
-    them from the release.
+    A state dict contains neither the head count nor the order of q, k and v, and a wrong value loads without an error:
+    take both from the release.
 
     Args:
         image_size: Side of the image in pixels.
-        num_channels: Base width.
-        num_res_blocks: Residual blocks a level.
+        num_channels: Base width in channels.
+        num_res_blocks: Number of residual blocks per level.
         channel_mult: Width of each level as multiples of the base, comma-separated; empty for the size's default.
         attention_resolutions: Sides of the feature maps with attention, comma-separated.
-        num_heads: Attention heads, where num_head_channels is −1.
-        num_head_channels: Channels a head.
-        num_heads_upsample: Heads on the way up; only −1 (the same) is supported.
-        use_scale_shift_norm: Time embedding scales and shifts the normalised features.
-        resblock_updown: Residual blocks do the resampling.
-        use_new_attention_order: q, k, v split before the heads.
-        learn_sigma: The network also predicts the variance (learned range).
-        class_cond: Class-conditional.
-        num_classes: Number of classes where class_cond.
-        in_channels: Colour channels of the image.
+        num_heads: Number of attention heads, where num_head_channels is −1.
+        num_head_channels: Number of channels per attention head; −1 for a fixed number of heads.
+        num_heads_upsample: Number of attention heads in the up blocks; only −1 (the same) is supported.
+        use_scale_shift_norm: Whether the time embedding scales and shifts the normalised features.
+        resblock_updown: Whether residual blocks do the resampling.
+        use_new_attention_order: Whether q, k and v are split before the heads.
+        learn_sigma: Whether the network also predicts the variance (learned range).
+        class_cond: Whether the network is class-conditional.
+        num_classes: Number of classes, where class_cond is true.
+        in_channels: Number of colour channels of the image.
         dropout: Dropout rate (training only).
         diffusion_steps: Length of the training chain.
-        noise_schedule: `linear` or `cosine`.
-        predict_xstart: The network predicts x_0 instead of the noise.
-        rescale_timesteps: Train steps are scaled to 0 … 1000 before the embedding.
-        sigma_small: Fixed-small variance where learn_sigma is false; ADM's default is fixed-large.
+        noise_schedule: Noise schedule of the training chain, `linear` or `cosine`.
+        predict_xstart: Whether the network predicts x_0 instead of the noise.
+        rescale_timesteps: Whether train steps are scaled to 0 … 1000 before the embedding.
+        sigma_small: Whether the variance is fixed-small where learn_sigma is false; ADM's default is fixed-large.
         large_size: Side of the output of an upsampler.
-        small_size: Side of its input.
+        small_size: Side of the input of an upsampler.
         use_fp16: Accepted and ignored: weights load as float32.
         use_checkpoint: Accepted and ignored.
     """
@@ -83,12 +83,12 @@ class ADMFlags:
 
     @property
     def upsampler(self) -> bool:
-        """Whether this is a super-resolution network."""
+        """True if this is a super-resolution network."""
         return self.large_size is not None
 
     @property
     def size(self) -> int:
-        """Side of what the network outputs."""
+        """Side of the network's output."""
         return self.large_size or self.image_size
 
     @property
@@ -117,7 +117,7 @@ def check_size(size: int, levels: int) -> None:
 
 
 def unet_from_flags(flags: ADMFlags) -> UNet2DModel:
-    """The (random) network that the flags describe."""
+    """Return the network that the flags describe, with random weights."""
     mult = flags.multipliers
     check_size(flags.size, len(mult))
     if flags.num_heads_upsample not in (-1, flags.num_heads):

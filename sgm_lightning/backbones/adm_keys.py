@@ -24,7 +24,7 @@ _RESNET = {
 
 
 class Pair(NamedTuple):
-    """One module under its two names."""
+    """Names of one module, in ADM and in `UNet2DModel`."""
 
     adm: str
     unet: str
@@ -32,7 +32,7 @@ class Pair(NamedTuple):
 
 
 def module_pairs(network: UNet2DModel) -> Iterator[Pair]:
-    """Every module with weights, ADM's name beside the network's."""
+    """Yield the names of every module with weights."""
     config = network.config
     levels, layers = len(config.block_out_channels), config.layers_per_block
     resnet_sampling = config.downsample_type == "resnet"
@@ -77,7 +77,7 @@ def module_pairs(network: UNet2DModel) -> Iterator[Pair]:
 
 
 def parameter_pairs(network: UNet2DModel) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """(ADM key, the network's keys); several keys where ADM stacks q, k and v."""
+    """Yield an ADM key and the network's keys, which are several where ADM stacks q, k and v."""
     own = set(network.state_dict())
     for adm, unet, kind in module_pairs(network):
         for leaf in ("weight", "bias"):
@@ -98,12 +98,12 @@ def _heads(network: UNet2DModel, key: str) -> int:
 
 
 def from_adm(weights: dict[str, Tensor], network: UNet2DModel, new_order: bool) -> dict[str, Tensor]:
-    """The network's state dict out of ADM's.
+    """Convert ADM's state dict to the network's.
 
     Args:
-        weights: ADM's state dict, any floating dtype.
-        network: The network that the flags describe (its weights are not read).
-        new_order: `use_new_attention_order`.
+        weights: ADM's state dict, of any floating dtype.
+        network: Network that the flags describe; its weights are not read.
+        new_order: Value of the flag `use_new_attention_order`.
 
     Raises:
         SGMError: If a key is missing or left over or a shape differs: then the flags do not fit the checkpoint.
@@ -144,7 +144,7 @@ def from_adm(weights: dict[str, Tensor], network: UNet2DModel, new_order: bool) 
 
 
 def to_adm(network: UNet2DModel, new_order: bool) -> dict[str, Tensor]:
-    """ADM's state dict out of the network's: the inverse of `from_adm`."""
+    """Convert the network's state dict to ADM's, the inverse of `from_adm`."""
     own = network.state_dict()
     result: dict[str, Tensor] = {}
     for source, targets in parameter_pairs(network):

@@ -1,4 +1,4 @@
-"""A pretrained network together with all that sampling from it needs, and where one comes from."""
+"""The interfaces of a backbone, a pretrained network with all that sampling needs, and of its checkpoint."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Backbone(ABC):
     """A network, its process, its codec, and the conditions that it takes.
 
     Attributes:
-        network: The network, float32.
-        prediction: What the network predicts.
-        variance: How the network (or its training) sets the reverse variance.
-        codec: Between images and the space in which the model diffuses.
+        network: Network with float32 weights.
+        prediction: Quantity that the network predicts.
+        variance: Reverse variance, as the network (or its training) sets it.
+        codec: Conversion between images and the space in which the model diffuses.
     """
 
     network: nn.Module
@@ -29,15 +29,15 @@ class Backbone(ABC):
     @property
     @abstractmethod
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of x_t."""
+        """Shape (C, H, W) of x_t."""
 
     @abstractmethod
     def process(self, spacing: str | int | None = None) -> Process:
-        """The network's noise levels, respaced (see `spaced_steps`)."""
+        """Return the network's noise levels, respaced (see `spaced_steps`)."""
 
     @property
     def pixel_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of an image."""
+        """Shape (C, H, W) of an image."""
         return self.codec.pixel_shape(self.image_shape)
 
     @property
@@ -47,25 +47,25 @@ class Backbone(ABC):
 
     @property
     def null_class(self) -> int | None:
-        """The class that stands for "any" in a network trained with label dropout."""
+        """Class that stands for "any" in a network trained with label dropout, else None."""
         return None
 
     @property
     def upsampler(self) -> bool:
-        """Whether the network takes a low-resolution image beside x_t."""
+        """True if the network takes a low-resolution image besides x_t."""
         return False
 
     @property
     def low_res_size(self) -> int | None:
-        """Side of the images that an upsampler enlarges; None where the checkpoint does not say."""
+        """Side of the images that an upsampler enlarges; None where the checkpoint does not record it."""
         return None
 
     def call(self, run: Callable[..., Tensor], x: Tensor, time: Tensor, condition: Condition) -> Tensor:
-        """The network's output, where `run(x, time, **conditions)` calls it; default: all conditions by their names."""
+        """Return the network's output; `run(x, time, **conditions)` calls it. Default: all conditions by their names."""
         return run(x, time, **condition)
 
     def check_condition(self, condition: Condition) -> None:
-        """Raise unless `condition` is what the network was trained with."""
+        """Raise an `SGMError` unless the network was trained with such a condition."""
         if self.num_classes is None and condition.labels is not None:
             raise SGMError("Labels were given to an unconditional model; set `labels: none`.")
         if self.num_classes is not None and condition.labels is None:
@@ -74,16 +74,16 @@ class Backbone(ABC):
             raise SGMError("The model enlarges images; give the low-resolution ones (`low_res`).")
 
     def embed_classes(self, labels: Tensor) -> Tensor:
-        """(B, D) vectors that stand for (B,) int64 classes inside the network."""
+        """Return the (B, D) vectors that represent (B,) int64 classes inside the network."""
         raise SGMError(f"{type(self).__name__} gives no vectors for classes; use a method that needs none.")
 
     def denoiser(self, spacing: str | int | None = None, frozen: bool = True) -> Denoiser:
-        """The network on a respaced chain; weights are shared, and frozen or not."""
+        """Return the denoiser of the network on a respaced chain; it shares the weights, which are frozen or not."""
         return Denoiser(self, self.process(spacing), frozen)
 
 
 class Checkpoint(ABC):
-    """Where a backbone comes from. Making one reads no weights; `load` does."""
+    """The source of a backbone. The constructor reads no weights; `load` does."""
 
     @abstractmethod
     def load(self) -> Backbone:

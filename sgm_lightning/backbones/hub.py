@@ -1,4 +1,4 @@
-"""diffusers folders and Hugging Face hub repositories, in and out."""
+"""Reading of diffusers folders and Hugging Face hub repositories, and writing of diffusers folders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class DiffusersCheckpoint(Checkpoint):
     Args:
         path: Folder or hub id, e.g. `checkpoints/fashion_mnist_28` or `google/ddpm-cifar10-32`.
         revision: Branch, tag or commit on the hub.
-        scheduler: The scheduler's configuration (beta_schedule, prediction_type, variance_type …) where the folder has none.
+        scheduler: Scheduler configuration (beta_schedule, prediction_type, variance_type …) for folders that have none; it
+            overrides the folder's.
     """
 
     def __init__(self, path: str, revision: str | None = None, scheduler: dict[str, Any] | None = None) -> None:
@@ -85,8 +86,8 @@ class DiffusersCheckpoint(Checkpoint):
 
         try:
             return Path(hf_hub_download(self.path, name, revision=self.revision))
-        except Exception as error:  # no such file, no network, no such repository, not a valid id …
-            # Offline, the hub's "not in the cache" is a kind of its "not in the repository".
+        except Exception as error:  # no such file, no connection, no such repository, invalid id …
+            # Offline, the hub raises LocalEntryNotFoundError, a subclass of EntryNotFoundError.
             if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
                 return None
             reason = str(error).split("\n")[0][:160]
@@ -115,8 +116,8 @@ def save_diffusers(backbone: UNetBackbone, folder: str | Path) -> bool:
     """Write a folder in `DDPMPipeline`'s layout.
 
     Returns:
-        Whether plain `DDPMPipeline.from_pretrained` opens it: not so for networks with a fixed head count, a time width,
-        a time scale or an input side of their own, which only this package's loader restores.
+        Whether plain `DDPMPipeline.from_pretrained` opens it. It does not for an `ADMUNet2DModel`, whose head count, time
+        width, time scale, null class and input side only this package's loader restores.
     """
     schedule = {ours: theirs for theirs, ours in _SCHEDULES.items()}
     steps = len(backbone.betas)

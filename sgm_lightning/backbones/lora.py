@@ -1,4 +1,4 @@
-"""Low-rank adapters (Hu et al. 2021): fine-tune few weights of a large network, through `peft`."""
+"""Low-rank adapters (Hu et al. 2021): fine-tuning of few weights of a large network, through `peft`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _LAYERS = ["to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "time_emb_proj"
 
 
 class LoRA:
-    """Trains W + (alpha / rank) · B A of the named layers, and leaves W as it is.
+    """Trains W + (alpha / rank) · B A in the named layers, with W frozen.
 
     Args:
-        rank: Of the update.
-        alpha: Its scale, times the rank; default the rank.
-        layers: Ends of the names of the layers; default attention, convolutions and time projections of the blocks.
+        rank: Rank of the update.
+        alpha: Scale of the update, times the rank; default the rank.
+        layers: Ends of the names of the layers; default: attention, convolutions and time projections of the blocks.
 
     Raises:
         SGMError: If `peft` is not installed, or no layer has such a name.
@@ -31,11 +31,11 @@ class LoRA:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """In plain types; `LoRA(**settings)` is the same."""
+        """Arguments as plain types, so that `LoRA(**settings)` is the same."""
         return {"rank": self.rank, "alpha": self.alpha, "layers": self.layers}
 
     def inject(self, network: nn.Module) -> None:
-        """Add adapters, which start at zero, and freeze the rest."""
+        """Add adapters, which start at zero, and freeze all other weights."""
         try:
             from peft import LoraConfig, inject_adapter_in_model
         except ImportError:

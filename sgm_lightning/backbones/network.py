@@ -1,4 +1,4 @@
-"""Any network as a backbone."""
+"""A backbone made of any network."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from sgm_lightning.files.weights import check_weights, load_tensors
 
 @dataclass
 class NetworkBackbone(Backbone):
-    """A network called as `network(x, train_step, **conditions)`, with all that cannot be read off it.
+    """A network called as `network(x, train_step, **conditions)`, with the properties that cannot be read from it.
 
     Attributes:
-        network: The network, float32.
-        betas: (T,) float64 training chain.
-        shape: (C, H, W) of x_t.
-        prediction: What the network predicts.
-        variance: How the network (or its training) sets the reverse variance.
+        network: Network with float32 weights.
+        betas: Betas of the training chain, (T,) float64.
+        shape: Shape (C, H, W) of x_t.
+        prediction: Quantity that the network predicts.
+        variance: Reverse variance, as the network (or its training) sets it.
         classes: Number of classes, or None.
-        any_class: The class that stands for "any", or None.
-        conditions: The network's argument for each condition that it takes, by the condition's name.
-        codec: Between images and the space in which the model diffuses.
+        any_class: Class that stands for "any", or None.
+        conditions: Name of the network's argument for each condition, by the condition's name.
+        codec: Conversion between images and the space in which the model diffuses.
     """
 
     network: nn.Module
@@ -69,13 +69,14 @@ class NetworkBackbone(Backbone):
 
 
 class NetworkFrom(Checkpoint):
-    """A network of your own: its class by path, its weights from a file.
+    """A user-defined network, given by the path of its class, with weights from a file.
 
     Args:
         network: Network, a module called as `network(x, train_step, **conditions)` with x (B, C, H, W) float32 and
-            train_step (B,) int64; it returns its prediction, or an object whose `.sample` is that.
+            train_step (B,) int64; it returns its prediction, or an object whose `.sample` is the prediction.
         image_shape: Shape [C, H, W] of an image.
-        weights: File with the network's state dict (`.safetensors`, or `.pt` of tensors alone); null: as the class makes it.
+        weights: File with the network's state dict (`.safetensors`, or `.pt` with tensors only); null keeps the weights
+            that the class creates.
         noise_schedule: Noise schedule of the training chain: `linear`, `scaled_linear`, `cosine`, or the betas themselves.
         diffusion_steps: Length of the training chain.
         prediction: Quantity that the network predicts.

@@ -1,4 +1,4 @@
-"""Networks that have not been trained yet."""
+"""Untrained networks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sgm_lightning.diffusion import Prediction
 
 
 class NewNetwork(Checkpoint):
-    """Random weights, to train from nothing; the last layer starts at zero, as in ADM.
+    """A network with random weights, for training from scratch. The last layer starts at zero, as in ADM.
 
     Args:
-        flags: Architecture and process.
-        prediction: What the network is to predict; default noise, or x_0 with `flags.predict_xstart`.
-        seed: Of the weights.
+        flags: Flags of the architecture and the process.
+        prediction: Quantity that the network is to predict; default the noise, or x_0 with `flags.predict_xstart`.
+        seed: Seed of the random weights.
     """
 
     def __init__(self, flags: ADMFlags, prediction: Prediction | None = None, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""A network as plain data, and networks that differ from another in their configuration."""
+"""Description of a network as plain data, and copies of a network with another configuration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sgm_lightning.errors import SGMError
 
 
 def describe(backbone: UNetBackbone) -> dict[str, Any]:
-    """All but the weights, as what JSON holds."""
+    """Return all but the weights, as JSON types."""
     return {
         "network": json.loads(json.dumps(_config(backbone.network))),
         "betas": backbone.betas.tolist(),
@@ -26,7 +26,7 @@ def describe(backbone: UNetBackbone) -> dict[str, Any]:
 
 
 def from_description(text: dict[str, Any]) -> UNetBackbone:
-    """The (random) network and its process. Inverse of `describe`."""
+    """Return the backbone of a description, with random weights. The inverse of `describe`."""
     return UNetBackbone(
         network=_unet(text["network"]),
         betas=torch.tensor(text["betas"], dtype=torch.float64),
@@ -37,12 +37,15 @@ def from_description(text: dict[str, Any]) -> UNetBackbone:
 
 
 def with_classes(backbone: UNetBackbone, num_classes: int, null_class: bool) -> UNetBackbone:
-    """The same function, conditional: class embeddings are added, and start at zero.
+    """Return a class-conditional network that computes the same function.
+
+    Class embeddings are added to an unconditional network and start at zero. A null class added to a conditional network
+    starts at the mean of its classes.
 
     Args:
-        backbone: An unconditional network, or one of as many classes.
-        num_classes: Classes, at least 2.
-        null_class: Whether there is one more that stands for "any".
+        backbone: Unconditional network, or one with the same number of classes.
+        num_classes: Number of classes, at least 2.
+        null_class: Whether one more class is added that stands for "any".
 
     Raises:
         SGMError: If the network has another number of classes.
@@ -67,9 +70,9 @@ def with_classes(backbone: UNetBackbone, num_classes: int, null_class: bool) -> 
 
 
 def without_classes(backbone: UNetBackbone) -> UNetBackbone:
-    """The unconditional network inside one that was trained with label dropout.
+    """Return the unconditional network inside one that was trained with label dropout.
 
-    The null class's embedding is added to the time embedding, so it becomes part of that one's bias.
+    The network adds the null class's embedding to the time embedding, so it becomes part of the latter's bias.
 
     Raises:
         SGMError: If there is no null class.
@@ -86,12 +89,12 @@ def without_classes(backbone: UNetBackbone) -> UNetBackbone:
 
 
 def _config(network: UNet2DModel) -> dict[str, Any]:
-    """What the network was made with; names with an underscore are diffusers' own notes."""
+    """Return the network's arguments; diffusers adds the names with an underscore."""
     return {key: value for key, value in network.config.items() if not key.startswith("_")}
 
 
 def _unet(config: dict[str, Any]) -> UNet2DModel:
-    """diffusers' own class where it can say all."""
+    """Return diffusers' class if it can represent the configuration, else `ADMUNet2DModel`."""
     ours = {key: config.get(key, default) for key, default in OURS.items()}
     rest = {key: value for key, value in config.items() if key not in OURS}
     return UNet2DModel(**rest) if ours == OURS else ADMUNet2DModel(**ours, **rest)

@@ -16,16 +16,16 @@ from sgm_lightning.files.averaged import Which, chosen_weights
 from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import check_weights, load_content
 
-_KEY = "sgm_lightning"  # of our part of a Lightning checkpoint
-_PREFIX = "denoiser.network."  # of the network in the training module
+_KEY = "sgm_lightning"  # key of this package's part of a Lightning checkpoint
+_PREFIX = "denoiser.network."  # prefix of the network's weights in the training module
 
 
 class TrainedCheckpoint(Checkpoint):
-    """A Lightning `.ckpt` of our training; the averaged weights (EMA) unless told otherwise.
+    """A Lightning `.ckpt` of `sgm-lightning fit`; by default its averaged weights (EMA).
 
     Args:
-        path: The file, or the run folder that holds it.
-        weights: `auto`: averaged if the training averaged, else the current ones; `ema`; `current`.
+        path: Path of the file, or of the run folder that holds it.
+        weights: Weights to load. `auto`: averaged if the training averaged, else the current ones; `ema`; `current`.
     """
 
     def __init__(self, path: str, weights: Which = "auto") -> None:
@@ -47,13 +47,13 @@ class TrainedCheckpoint(Checkpoint):
 
 
 def training_state(backbone: UNetBackbone, lora: dict[str, Any] | None, step_sampler: object) -> dict[str, Any]:
-    """What a training checkpoint must hold beside weights, in plain types."""
+    """Return the entries that a training checkpoint must hold besides the weights, in plain types."""
     return {_KEY: {"backbone": describe(backbone), "lora": lora, "step_sampler": type(step_sampler).__name__}}
 
 
 def check_same(content: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Raise unless a training checkpoint is of the same network, adapters and step sampler (a `training_state`)."""
-    theirs, here = content.get(_KEY, {}), ours[_KEY]  # a checkpoint of elsewhere has nothing of ours
+    """Raise unless a checkpoint has the network, adapters and step sampler of `ours`, a `training_state`."""
+    theirs, here = content.get(_KEY, {}), ours[_KEY]  # checkpoints of other programs have no such entry
     differing = [key for key in here["backbone"] if theirs.get("backbone", {}).get(key) != here["backbone"][key]]
     differing += [key for key in ("lora", "step_sampler") if theirs.get(key) != here[key]]
     if differing:

@@ -1,4 +1,4 @@
-"""`diffusers.UNet2DModel` with facts about a network that its own configuration does not keep."""
+"""`diffusers.UNet2DModel` with properties of a network that its configuration does not record."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ADMUNet2DModel(UNet2DModel):
     """A `UNet2DModel` whose head count, time width, time scale, null class and input side survive saving and loading.
 
     Args:
-        num_heads: The same number of attention heads on every level (improved-diffusion and ADM's `num_heads`).
+        num_heads: Number of attention heads, the same on every level (improved-diffusion and ADM's `num_heads`).
         time_width: Width of the sinusoidal embedding where it differs from the first level's (ADM-512).
         timestep_scale: Factor on the train step (`rescale_timesteps` of a chain that is not 1000 long).
         null_class: Whether the last class stands for "any" (label dropout).

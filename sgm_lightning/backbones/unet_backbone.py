@@ -1,4 +1,4 @@
-"""The backbone whose network is a `diffusers.UNet2DModel`, which says most of itself."""
+"""The backbone whose network is a `diffusers.UNet2DModel`, which records most of its properties."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sgm_lightning.errors import SGMError
 
 
 class ClassEmbedding(nn.Embedding):
-    """Classes become vectors; vectors stay as they are."""
+    """Embeds integer classes; floating-point vectors are returned unchanged."""
 
     def forward(self, labels: Tensor) -> Tensor:
         return labels if labels.is_floating_point() else super().forward(labels)
@@ -27,12 +27,12 @@ class UNetBackbone(Backbone):
     """A U-Net with the process that it was trained on.
 
     Attributes:
-        network: The U-Net, float32.
-        betas: (T,) float64 training chain.
-        prediction: What the network predicts.
-        variance: How the network (or its training) sets the reverse variance.
-        schedule: Name of the schedule, for export: linear, scaled_linear, cosine or explicit.
-        codec: Between images and the space in which the model diffuses.
+        network: U-Net with float32 weights.
+        betas: Betas of the training chain, (T,) float64.
+        prediction: Quantity that the network predicts.
+        variance: Reverse variance, as the network (or its training) sets it.
+        schedule: Name of the noise schedule, for export: linear, scaled_linear, cosine or explicit.
+        codec: Conversion between images and the space in which the model diffuses.
     """
 
     network: UNet2DModel
@@ -79,7 +79,7 @@ class UNetBackbone(Backbone):
 
     def call(self, run: Callable[..., Tensor], x: Tensor, time: Tensor, condition: Condition) -> Tensor:
         if condition.low_res is not None:
-            # As in ADM's super-resolution network: enlarged bilinearly, then stacked behind x_t.
+            # As in ADM's super-resolution network: enlarged bilinearly, then concatenated after x_t.
             size = x.shape[-2:]
             enlarged = nn.functional.interpolate(condition.low_res, size, mode="bilinear", align_corners=False)
             x = torch.cat([x, enlarged], dim=1)
@@ -92,10 +92,10 @@ class UNetBackbone(Backbone):
 
 
 def as_unet(backbone: Backbone) -> UNetBackbone:
-    """The same backbone, for what only a U-Net can do: be trained, converted or written in another layout.
+    """Return the backbone if it is a U-Net, as training, conversion and writing in another layout require.
 
     Raises:
-        SGMError: If its network is another one.
+        SGMError: If it is no `UNetBackbone`.
     """
     if not isinstance(backbone, UNetBackbone):
         raise SGMError(

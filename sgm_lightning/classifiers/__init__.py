@@ -1,4 +1,4 @@
-"""Classifiers of noisy images, and where they come from. Their bodies are diffusers' blocks."""
+"""Classifiers of noisy images, and their sources. Their bodies consist of diffusers' blocks."""
 
 from sgm_lightning.classifiers.adm import ADMClassifier, NewClassifier
 from sgm_lightning.classifiers.base import Classifier, NoisyClassifier

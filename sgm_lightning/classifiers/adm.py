@@ -1,4 +1,4 @@
-"""ADM's classifiers, and new ones of their kind."""
+"""ADM's classifiers, and untrained ones of the same architecture."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class ADMClassifier(Classifier):
     """A `.pt` state dict of a guided-diffusion classifier with the flags of its release.
 
     Args:
-        path: The file.
-        flags: Flags of the release that start with `classifier_`, and the images' own.
-        url: Where the file can be had; the error names it when the file is missing.
+        path: Path of the `.pt` file.
+        flags: Flags of the release that start with `classifier_`, and those of the images.
+        url: Address of the file; the error gives it when the file is missing.
 
     Raises:
         SGMError: If there is no such file.
@@ -36,11 +36,11 @@ class ADMClassifier(Classifier):
 
 
 class NewClassifier(Classifier):
-    """Random weights, to train from nothing.
+    """A classifier with random weights, for training from scratch.
 
     Args:
-        flags: Architecture.
-        seed: Of the weights.
+        flags: Flags of the architecture.
+        seed: Seed of the random weights.
     """
 
     def __init__(self, flags: ClassifierFlags, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What a classifier of noisy images is, and where one comes from."""
+"""The interfaces of a classifier of noisy images and of its source."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sgm_lightning.errors import SGMError
 
 
 class NoisyClassifier(nn.Module, ABC):
-    """log p(class | x_t, t) up to a constant, at every noise of the chain.
+    """Predicts log p(class | x_t, t) up to a constant, at every noise level of the chain.
 
     Attributes:
-        num_classes: K.
-        image_shape: (C, H, W) of x_t.
-        chain: Noise schedule and length of the chain that it was trained on, where that is known.
+        num_classes: Number K of classes.
+        image_shape: Shape (C, H, W) of x_t.
+        chain: Noise schedule and length of the chain that it was trained on, or None if unknown.
     """
 
     num_classes: int
@@ -27,28 +27,28 @@ class NoisyClassifier(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x_t: Tensor, train_step: Tensor) -> Tensor:
-        """(B, K) logits of (B, C, H, W) x_t at the (B,) train steps, 0 … T − 1."""
+        """Return the (B, K) logits of (B, C, H, W) x_t at the (B,) train steps, 0 … T − 1."""
 
     @abstractmethod
     def features(self, x_t: Tensor, train_step: Tensor) -> Tensor:
-        """(B, D, h, w) or (B, D): what the classifier's head sees."""
+        """Return the input of the classifier's head, (B, D, h, w) or (B, D)."""
 
     def pooled(self, x_t: Tensor, train_step: Tensor) -> Tensor:
-        """(B, D): the features, averaged over positions."""
+        """Return the features averaged over positions, (B, D)."""
         found = self.features(x_t, train_step)
         return found.mean((2, 3)) if found.ndim == 4 else found
 
     def trainable(self) -> list[nn.Parameter]:
-        """The weights that training changes."""
+        """Return the weights that training changes."""
         return list(self.parameters())
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """All but the weights, as what JSON holds; see `from_description`."""
+        """Return all but the weights, as JSON types; see `from_description`."""
 
 
 class Classifier(ABC):
-    """Where a classifier comes from. Making one reads no weights; `load` does."""
+    """The source of a classifier. The constructor reads no weights; `load` does."""
 
     @abstractmethod
     def load(self) -> NoisyClassifier:
@@ -60,13 +60,13 @@ class Classifier(ABC):
 
 
 def loaded(classifier: Classifier | NoisyClassifier) -> NoisyClassifier:
-    """The classifier itself, for guidance: in evaluation mode, its weights frozen."""
+    """Return the classifier for guidance: loaded, in evaluation mode, with frozen weights."""
     found = classifier.load() if isinstance(classifier, Classifier) else classifier
     return found.eval().requires_grad_(False)
 
 
 def check_fits(classifier: NoisyClassifier, process: Process, image_shape: tuple[int, int, int]) -> None:
-    """Raise unless a classifier is for a model's images and, where it knows its own, for the model's chain."""
+    """Raise unless a classifier fits a model's images and, if its chain is known, the model's chain."""
     if classifier.image_shape != image_shape:
         raise SGMError(
             f"The classifier must be of the model's images, {image_shape}, got one of "
@@ -78,7 +78,7 @@ def check_fits(classifier: NoisyClassifier, process: Process, image_shape: tuple
         raise SGMError(f"The classifier must be trained on the model's process, got a {type(process).__name__}; train one.")
     alphas_cumprod = torch.cumprod(1 - make_betas(*classifier.chain), 0)
     same = process.num_train_steps == len(alphas_cumprod)
-    # The process's own list: its tables are on the device, and reading them would wait for it.
+    # From the process's list: its tables are on the device, and reading them would wait for it.
     own = torch.tensor(process.log_snr_list, dtype=torch.float64).sigmoid()
     if not same or not torch.allclose(alphas_cumprod[process.step_list], own, rtol=1e-3, atol=1e-7):
         name, length = classifier.chain

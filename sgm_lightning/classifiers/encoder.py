@@ -1,4 +1,4 @@
-"""ADM's classifier: the way down of a U-Net, in diffusers' blocks, and a head."""
+"""ADM's classifier: the encoder of a U-Net, in diffusers' blocks, and a head."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from sgm_lightning.errors import SGMError
 
 
 class EncoderUNet(nn.Module):
-    """Time embedding, first convolution, down blocks and middle block of a U-Net, under their names.
+    """Time embedding, first convolution, down blocks and middle block of a U-Net, under the same names.
 
     Args:
-        unet: Whose modules are taken over.
+        unet: U-Net whose modules are used.
     """
 
     def __init__(self, unet: UNet2DModel) -> None:
         super().__init__()
-        # What the key map of the whole network reads; there is no way up here.
+        # The key map of the whole network reads this; there are no up blocks here.
         self.config = FrozenDict({**unet.config, "up_block_types": ()})
         self.time_proj, self.time_embedding = unet.time_proj, unet.time_embedding
         self.conv_in, self.down_blocks, self.mid_block = unet.conv_in, unet.down_blocks, unet.mid_block
@@ -40,7 +40,7 @@ class EncoderUNet(nn.Module):
         return [widths[0], *below[:-1], widths[-1]]  # the lowest level is not halved again
 
     def forward(self, x: Tensor, train_step: Tensor) -> list[Tensor]:
-        """Every feature map, from the first convolution's to the middle block's."""
+        """Return every feature map, from the first convolution's to the middle block's."""
         embedding = self.time_embedding(self.time_proj(train_step).to(x.dtype))
         h = self.conv_in(x)
         maps = [h]
@@ -54,7 +54,7 @@ class EncoderClassifier(NoisyClassifier):
     """ADM's encoder classifier (Dhariwal & Nichol 2021), random until its weights are loaded.
 
     Args:
-        flags: Its description.
+        flags: Flags of the architecture.
     """
 
     def __init__(self, flags: ClassifierFlags) -> None:
@@ -75,7 +75,7 @@ class EncoderClassifier(NoisyClassifier):
         return logits
 
     def features(self, x_t: Tensor, train_step: Tensor) -> Tensor:
-        """(B, D, h, w) of the middle block; under a `spatial` head (B, D), the means of all feature maps."""
+        """Return the middle block's output, (B, D, h, w); with a `spatial` head the means of all feature maps, (B, D)."""
         maps = self.body(x_t, train_step)
         return torch.cat([h.mean((2, 3)) for h in maps], 1) if self.spatial else maps[-1]
 
@@ -83,7 +83,7 @@ class EncoderClassifier(NoisyClassifier):
         return {"kind": "encoder", "flags": asdict(self.flags)}
 
     def load_adm(self, weights: dict[str, Tensor]) -> None:
-        """Fill the network from ADM's state dict.
+        """Load the weights from ADM's state dict.
 
         Raises:
             SGMError: If a key is missing or left over or a shape differs: then the flags do not fit the checkpoint.
@@ -95,7 +95,7 @@ class EncoderClassifier(NoisyClassifier):
         found = {}
         for name in sorted(ours):
             value = weights[name].float()
-            # The projections of attention pooling are 1-d convolutions there.
+            # In ADM, the projections of attention pooling are 1-d convolutions.
             found[name.removeprefix("out.")] = value.squeeze(-1) if "_proj.weight" in name else value
         wrong = [
             name for name in {*own, *found} if name not in found or name not in own or own[name].shape != found[name].shape

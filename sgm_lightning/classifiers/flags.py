@@ -15,22 +15,22 @@ Pool = Literal["adaptive", "attention", "spatial", "spatial_v2"]
 class ClassifierFlags:
     """Flags as on the command line of guided-diffusion; names and defaults are that release's.
 
-    Neither the channels of a head nor the order of q, k and v is in a state dict, and a wrong value loads without a
-    word: take them from the release.
+    A state dict contains neither the channels of a head nor the order of q, k and v, and a wrong value loads without an
+    error: take both from the release.
 
     Args:
         image_size: Side of the image (or of the features that a stacked classifier's head takes) in pixels.
-        classifier_width: Base width, a multiple of 32.
-        classifier_depth: Residual blocks a level.
+        classifier_width: Base width in channels, a multiple of 32.
+        classifier_depth: Number of residual blocks per level.
         classifier_attention_resolutions: Sides of the feature maps with attention, comma-separated.
-        classifier_use_scale_shift_norm: Time embedding scales and shifts the normalised features.
-        classifier_resblock_updown: Residual blocks do the resampling.
-        classifier_pool: What makes one vector of the last feature map; the `spatial` ones take the means of all maps.
-        in_channels: Channels of the image.
-        out_channels: Classes.
+        classifier_use_scale_shift_norm: Whether the time embedding scales and shifts the normalised features.
+        classifier_resblock_updown: Whether residual blocks do the resampling.
+        classifier_pool: Pooling of the last feature map to one vector; the `spatial` ones take the means of all maps.
+        in_channels: Number of channels of the image.
+        out_channels: Number of classes.
         channel_mult: Width of each level as multiples of the base, comma-separated; empty for the size's default.
-        num_head_channels: Channels of an attention head.
-        use_new_attention_order: q, k, v split before the heads (attention pooling always does).
+        num_head_channels: Number of channels per attention head.
+        use_new_attention_order: Whether q, k and v are split before the heads (attention pooling always does this).
         dropout: Dropout rate (training only).
         classifier_use_fp16: Accepted and ignored: weights load as float32.
     """
@@ -51,7 +51,7 @@ class ClassifierFlags:
     classifier_use_fp16: bool = False
 
     def of_unet(self) -> ADMFlags:
-        """Flags of the U-Net whose way down is the classifier's body."""
+        """Return the flags of the U-Net whose encoder is the classifier's body."""
         if self.classifier_width % 32 or self.classifier_width < 32:
             raise SGMError(
                 f"classifier_width must be a multiple of 32, the groups of its normalisation, got {self.classifier_width}."

@@ -1,4 +1,4 @@
-"""Heads of ADM's classifiers: from feature maps to logits. Modules are numbered as in its state dicts."""
+"""Heads of ADM's classifiers, from feature maps to logits. Modules are numbered as in ADM's state dicts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _GROUPS, _EPS, _HIDDEN = 32, 1e-5, 2048
 
 
 class AttentionPool(nn.Module):
-    """The mean of all positions attends to all positions and itself (CLIP's pooling).
+    """Attention pooling as in CLIP: the mean of all positions attends to all positions and itself.
 
     Args:
         side: Side of the feature map.
-        width: Its channels.
-        head_channels: Channels of an attention head.
+        width: Number of channels of the feature map.
+        head_channels: Number of channels per attention head.
         out: Width of the result.
     """
 
@@ -34,7 +34,7 @@ class AttentionPool(nn.Module):
         self.c_proj = nn.Linear(width, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, out) of (B, width, side, side)."""
+        """Return (B, out) for (B, width, side, side)."""
         if x.shape[-2:] != (self.side, self.side):
             raise SGMError(
                 f"Attention pooling takes feature maps of {self.side} × {self.side}, got {x.shape[-2]} × {x.shape[-1]}; "
@@ -42,7 +42,7 @@ class AttentionPool(nn.Module):
             )
         x = x.flatten(2)
         x = torch.cat([x.mean(2, keepdim=True), x], 2) + self.positional_embedding
-        # Only the mean's own position is wanted: no other asks.
+        # Only the output at the mean's position is needed, so it is the only query.
         weights, biases = self.qkv_proj.weight.chunk(3), self.qkv_proj.bias.chunk(3)
         tokens = x.transpose(1, 2)
         q, k, v = (
@@ -54,15 +54,15 @@ class AttentionPool(nn.Module):
 
 
 def make_head(pool: Pool, width: int, all_widths: int, side: int, head_channels: int, num_classes: int) -> nn.Sequential:
-    """The head of a classifier.
+    """Return the head of a classifier.
 
     Args:
-        pool: Which.
-        width: Channels of the last feature map.
-        all_widths: Channels of all feature maps together, which the `spatial` heads take the means of.
+        pool: Name of the pooling.
+        width: Number of channels of the last feature map.
+        all_widths: Number of channels of all feature maps together, whose means the `spatial` heads take.
         side: Side of the last feature map.
-        head_channels: Channels of an attention head.
-        num_classes: K.
+        head_channels: Number of channels per attention head.
+        num_classes: Number K of classes.
     """
     if pool == "attention":
         pooled = AttentionPool(side, width, head_channels, num_classes)

@@ -12,11 +12,11 @@ from sgm_lightning.errors import SGMError
 
 
 class StackedNetwork(NoisyClassifier):
-    """head(extractor.features(x_t, t), t); training changes the head alone.
+    """Computes head(extractor.features(x_t, t), t). Training changes the head only.
 
     Args:
-        extractor: Whose features are taken; frozen.
-        head: Takes them for images.
+        extractor: Classifier whose features are taken; frozen.
+        head: Classifier that takes the features as its images.
 
     Raises:
         SGMError: If the features do not fit the head.
@@ -35,7 +35,7 @@ class StackedNetwork(NoisyClassifier):
             )
 
     def train(self, mode: bool = True) -> StackedNetwork:
-        """The extractor stays in evaluation mode."""
+        """Set the mode of the head; the extractor stays in evaluation mode."""
         super().train(mode)
         self.extractor.eval()
         return self
@@ -58,8 +58,8 @@ class StackedClassifier(Classifier):
     """A head on the features of a frozen classifier, as in the minority-guidance release.
 
     Args:
-        extractor: The frozen one, there ADM's of ImageNet.
-        head: The small one; a `NewClassifier` to train it.
+        extractor: Frozen classifier; in the release, ADM's of ImageNet.
+        head: Small classifier on its features; a `NewClassifier` to train it.
     """
 
     def __init__(self, extractor: Classifier, head: Classifier) -> None:

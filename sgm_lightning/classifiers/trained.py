@@ -20,16 +20,17 @@ from sgm_lightning.files.averaged import Which, chosen_weights
 from sgm_lightning.files.locate import locate
 from sgm_lightning.files.weights import check_weights, load_content, load_tensors
 
-KEY = "sgm_lightning_classifier"  # of our part of a Lightning checkpoint, and of a safetensors header
-_PREFIX = "classifier."  # of the classifier in the training module
+KEY = "sgm_lightning_classifier"  # key of this package's part of a Lightning checkpoint, and of a safetensors header
+_PREFIX = "classifier."  # prefix of the classifier's weights in the training module
 
 
 class TrainedClassifier(Classifier):
-    """A classifier of our training; the averaged weights (EMA) unless told otherwise.
+    """A classifier of `sgm-lightning fit_classifier`; by default its averaged weights (EMA).
 
     Args:
-        path: A run folder, the `.ckpt` in it, or the `.safetensors` file that `save_classifier` writes.
-        weights: Of a `.ckpt`, `auto`: averaged if the training averaged, else the current ones; `ema`; `current`.
+        path: Path of a run folder, of the `.ckpt` in it, or of the `.safetensors` file that `save_classifier` writes.
+        weights: Weights to load from a `.ckpt`. `auto`: averaged if the training averaged, else the current ones; `ema`;
+            `current`.
     """
 
     def __init__(self, path: str, weights: Which = "auto") -> None:
@@ -77,12 +78,12 @@ def save_classifier(classifier: NoisyClassifier, path: str | Path) -> None:
 
 
 def description(classifier: NoisyClassifier) -> dict[str, Any]:
-    """All but the weights, and the chain."""
+    """Return all but the weights of a classifier, and its chain."""
     return {"classifier": classifier.describe(), "chain": None if classifier.chain is None else list(classifier.chain)}
 
 
 def from_description(text: dict[str, Any]) -> NoisyClassifier:
-    """The (random) classifier. Inverse of `describe`."""
+    """Return the classifier of a description, with random weights. The inverse of `describe`."""
     if text["kind"] == "stacked":
         return StackedNetwork(from_description(text["extractor"]), from_description(text["head"]))
     return EncoderClassifier(ClassifierFlags(**text["flags"]))

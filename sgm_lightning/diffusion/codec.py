@@ -1,4 +1,4 @@
-"""Between pixels and the space in which a model diffuses."""
+"""Conversion between pixels and the space in which a model diffuses."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ class Codec(Protocol):
     bounded: bool
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """x_0 of (B, C, H, W) float32 images in [−1, 1]."""
+        """Return x_0 of (B, C, H, W) float32 images in [−1, 1]."""
 
     def decode(self, x_0: Tensor) -> Tensor:
-        """(B, C, H, W) float32 images, nominally in [−1, 1], of x_0."""
+        """Return the (B, C, H, W) float32 images of x_0, nominally in [−1, 1]."""
 
     def pixel_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """(C, H, W) of the image of an x_0 of that shape."""
+        """Return the (C, H, W) shape of the image of an x_0 of shape `shape`."""
 
 
 class Pixels:
-    """The codec of models that diffuse pixels: nothing changes."""
+    """The identity, for models that diffuse pixels."""
 
     bounded = True
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """The images themselves."""
+        """Return the images themselves."""
         return pixels
 
     def decode(self, x_0: Tensor) -> Tensor:
-        """x_0 itself."""
+        """Return x_0 itself."""
         return x_0
 
     def pixel_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """The same shape."""
+        """Return the same shape."""
         return shape
 
 
@@ -50,10 +50,10 @@ PIXELS = Pixels()
 
 
 def to_images(codec: Codec, x_0: Tensor) -> Tensor:
-    """(B, C, H, W) uint8 images of states, as they are written, measured and scored."""
+    """Return the (B, C, H, W) uint8 images of states, as they are written, measured and scored."""
     return to_uint8(codec.decode(x_0))
 
 
 def from_images(codec: Codec, images: Tensor) -> Tensor:
-    """States x_0 of (B, C, H, W) uint8 images."""
+    """Return the states x_0 of (B, C, H, W) uint8 images."""
     return codec.encode(from_uint8(images))

@@ -1,4 +1,4 @@
-"""A network, its parametrisation and its chain, as one function: noisy image in, posterior mean and variance out."""
+"""The denoiser: network, parametrisation and chain as one function from x_t to posterior mean and variance."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Variance = Literal["learned_range", "fixed_small", "fixed_large"]
 
 
 class Model(Protocol):
-    """All that a denoiser must know of a network; see `sgm_lightning.backbones.Backbone`.
+    """The interface of a network that a denoiser needs; see `sgm_lightning.backbones.Backbone`.
 
     Attributes:
-        network: The network itself.
-        prediction: What the network predicts.
-        variance: `learned_range`: the second half of the channels interpolates log β̃_t … log β_t (improved DDPM);
-            `fixed_small`: β̃_t; `fixed_large`: β_t.
-        codec: Between images and the space in which the model diffuses.
+        network: Network that is called.
+        prediction: Quantity that the network predicts.
+        variance: Reverse variance. `learned_range`: the second half of the channels interpolates log β̃_t … log β_t
+            (improved DDPM); `fixed_small`: β̃_t; `fixed_large`: β_t.
+        codec: Conversion between images and the space in which the model diffuses.
     """
 
     network: nn.Module
@@ -37,42 +37,42 @@ class Model(Protocol):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of x_t."""
+        """Shape (C, H, W) of x_t."""
 
     @property
     def num_classes(self) -> int | None:
-        """Number of classes, or None for a network without."""
+        """Number of classes, or None for an unconditional network."""
 
     @property
     def null_class(self) -> int | None:
-        """The class that stands for "any", or None."""
+        """Class that stands for "any", or None."""
 
     @property
     def upsampler(self) -> bool:
-        """Whether the network takes a low-resolution image beside x_t."""
+        """True if the network takes a low-resolution image besides x_t."""
 
     @property
     def low_res_size(self) -> int | None:
-        """Side of the low-resolution images, or None where it is not known."""
+        """Side of the low-resolution images, or None where it is unknown."""
 
     def call(self, run: Callable[..., Tensor], x: Tensor, time: Tensor, condition: Condition) -> Tensor:
-        """The network's output, where `run(x, time, **conditions)` calls it."""
+        """Return the network's output; `run(x, time, **conditions)` calls the network."""
 
     def check_condition(self, condition: Condition) -> None:
-        """Raise unless `condition` is what the network was trained with."""
+        """Raise an `SGMError` unless the network was trained with such a condition."""
 
     def embed_classes(self, labels: Tensor) -> Tensor:
-        """(B, D) vectors that stand for (B,) int64 classes inside the network."""
+        """Return the (B, D) vectors that represent (B,) int64 classes inside the network."""
 
 
 @dataclass(frozen=True)
 class Denoised:
-    """p(x_{t−1} | x_t) of one step.
+    """The distribution p(x_{t−1} | x_t) of one reverse step.
 
     Attributes:
-        x0_hat: (B, C, H, W) float32 posterior mean of x_0, not clipped.
+        x0_hat: Posterior mean of x_0, (B, C, H, W) float32, not clipped.
         variance: Variance of the reverse step; (B, C, H, W) when learned, else a scalar.
-        log_variance: Logarithm of the variance, with ADM's convention at index 0.
+        log_variance: Logarithm of the variance; at index 0 of a `DiffusionProcess` with ADM's convention.
     """
 
     x0_hat: Tensor
@@ -80,19 +80,19 @@ class Denoised:
     log_variance: Tensor
 
     def detached(self, clip: bool) -> Denoised:
-        """The same without a graph; with `clip`, x0_hat lies in [−1, 1]."""
+        """Return a copy without a graph; with `clip`, x0_hat is clipped to [−1, 1]."""
         x0_hat = self.x0_hat.detach()
         return Denoised(x0_hat.clamp(-1, 1) if clip else x0_hat, self.variance.detach(), self.log_variance.detach())
 
 
 class Denoiser(nn.Module):
-    """Posterior mean and variance of a model on a chain.
+    """Computes posterior mean and variance of a model on a chain.
 
     Args:
-        model: The network and what is known of it.
-        process: The chain to sample on.
+        model: Model that holds the network and its properties.
+        process: Process that defines the chain to sample on.
         frozen: Whether the weights get no gradient, and dropout is off; false in training.
-        network: A network that answers in place of the model's own.
+        network: Network that is called in place of the model's.
     """
 
     def __init__(self, model: Model, process: Process, frozen: bool = True, network: nn.Module | None = None) -> None:
@@ -103,11 +103,11 @@ class Denoiser(nn.Module):
         self.process = process
         self.frozen = frozen
         self.calls = NetworkCall()
-        self._full: dict[torch.device, Denoiser] = {}  # in a dict, it is no module of this one
+        self._full: dict[torch.device, Denoiser] = {}  # in a dict, it is not registered as a submodule
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of x_t."""
+        """Shape (C, H, W) of x_t."""
         return self.model.image_shape
 
     @property
@@ -116,7 +116,7 @@ class Denoiser(nn.Module):
         return self.model.num_classes
 
     def execute(self, execution: Execution) -> None:
-        """Carry out the network's calls in another way from now on.
+        """Change the way in which the network is called from now on.
 
         Raises:
             SGMError: If the weights are not frozen, which compiling and checkpointing rely on.
@@ -126,17 +126,17 @@ class Denoiser(nn.Module):
         self.calls.execute(self.network, execution)
 
     def forward(self, x_t: Tensor, index: int | Tensor, condition: Condition | None = None) -> Denoised:
-        """Denoise (B, C, H, W) float32 `x_t` at respaced `index`, one for all or (B,) int64."""
+        """Denoise (B, C, H, W) float32 `x_t` at respaced `index`, one int for all or (B,) int64."""
         return self.denoised(x_t, index, *self.predict(x_t, index, condition))
 
     def on(self, process: Process) -> Denoiser:
-        """The same model on another chain; the network, and how it is called, are shared."""
+        """Return a denoiser of the same model on another chain. It shares the network and its `NetworkCall`."""
         other = Denoiser(self.model, process, self.frozen, self.network)
         other.calls = self.calls
         return other
 
     def full(self) -> Denoiser:
-        """The same model on the chain of all levels that the network knows."""
+        """Return a denoiser of the same model on the chain of all its noise levels."""
         device = self.process.time(0).device
         if device not in self._full:
             self._full[device] = self._on_all_levels()
@@ -147,7 +147,10 @@ class Denoiser(nn.Module):
         return self if process is self.process else self.on(process)
 
     def predict(self, x_t: Tensor, index: int | Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor | None]:
-        """The network's prediction and, if it learns the variance, where in [0, 1] its logarithm lies between the bounds."""
+        """Return the network's prediction and, if it learns the variance, a fraction, else None.
+
+        The fraction, nominally in [0, 1], interpolates the log-variance from log β̃_t to log β_t.
+        """
         # One entry per sample: a 0-d step would be broadcast inside the network anyway.
         time = self.process.time(index).expand(x_t.shape[0])
         output = self.model.call(self._run, x_t, time, condition or Condition())
@@ -180,11 +183,11 @@ Change = Callable[[Denoiser, Tensor, "int | Tensor", Condition], Denoised]
 
 
 class ChangedDenoiser(Denoiser):
-    """A denoiser that changes what another one says.
+    """A denoiser that changes the output of another one.
 
     Args:
-        inner: The denoiser that is changed.
-        change: Maps (inner, x_t, index, condition) to the new `Denoised`.
+        inner: Denoiser whose output is changed.
+        change: Function from (inner, x_t, index, condition) to the new `Denoised`.
     """
 
     def __init__(self, inner: Denoiser, change: Change) -> None:
@@ -199,5 +202,5 @@ class ChangedDenoiser(Denoiser):
         return ChangedDenoiser(self.inner.on(process), self.change)
 
     def _on_all_levels(self) -> Denoiser:
-        full = self.inner.full()  # whose chain is there already: this denoiser lives for one batch only
+        full = self.inner.full()  # the inner one keeps its chain; this denoiser lives for one batch only
         return self if full is self.inner else ChangedDenoiser(full, self.change)

@@ -1,4 +1,4 @@
-"""How the network's calls are carried out: compiled, in another memory layout, with less memory. Not what they compute."""
+"""Execution of the network's calls: compiled, in another memory layout, or with less memory."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from torch._functorch import config as functorch_config
 
 Call = Callable[..., Any]
 
-# What the network alone is autocast to, by those of Lightning's precisions that leave state, schedule and loss in float32.
+# Autocast dtype of the network alone, for the Lightning precisions that leave state, schedule and loss in float32.
 AUTOCAST: dict[str, torch.dtype | None] = {"32-true": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 @dataclass
 class Execution:
-    """Options of a frozen network's calls; results change in the last digits alone.
+    """Options of a frozen network's calls. They change results in the last digits only.
 
     Args:
-        compile: `torch.compile` with static shapes. The first calls take a minute or more on a CPU; where compiling fails,
-            a warning says why and the network runs as it is; last digits of that process's chunks then differ. On CUDA its
-            graphs are replayed (`reduce-overhead`).
-        channels_last: NHWC in memory, which convolutions on GPUs like; measure it on a CPU (`benchmarks/sampling.py`).
-        checkpointing: At guided steps keep the blocks' inputs only, and compute their activations again in the backward:
-            less memory for one more forward of most of the network.
+        compile: Whether to use `torch.compile` with static shapes. The first calls take a minute or more on a CPU. Where
+            compiling fails, a warning gives the reason and the network runs uncompiled; the last digits of that process's
+            chunks then differ. On CUDA, CUDA graphs are replayed (`reduce-overhead`).
+        channels_last: Whether tensors are NHWC in memory, which suits convolutions on GPUs; measure it on a CPU
+            (`benchmarks/sampling.py`).
+        checkpointing: Whether guided steps keep only the blocks' inputs and recompute their activations in the backward
+            pass: less memory for one more forward pass of most of the network.
     """
 
     compile: bool = False
@@ -37,10 +38,10 @@ class Execution:
 
 
 class NetworkCall:
-    """How a network is called; the denoisers of one network on several chains share it.
+    """Calls a network. The denoisers of one network on several chains share one instance.
 
     Attributes:
-        autocast_dtype: What the network alone is autocast to; None for float32.
+        autocast_dtype: Dtype that the network alone is autocast to; None for float32.
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,7 @@ class NetworkCall:
         self._compiled: Call | None = None
 
     def execute(self, network: nn.Module, execution: Execution) -> None:
-        """Call the network in this way from now on."""
+        """Use these options from now on."""
         self._channels_last = execution.channels_last
         if execution.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -58,7 +59,7 @@ class NetworkCall:
         self._compiled = CompiledCall(network) if execution.compile else None
 
     def __call__(self, network: nn.Module, x: Tensor, time: Tensor, **conditions: Tensor) -> Tensor:
-        """The output as float32; a network may return an object whose `.sample` is the output."""
+        """Return the output as float32. A network may return an object whose `.sample` is the output."""
         if self._channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         with self._precision(x.device.type):
@@ -67,16 +68,16 @@ class NetworkCall:
         return sample.float()
 
     def _precision(self, device_type: str) -> AbstractContextManager[object]:
-        if not torch.amp.is_autocast_available(device_type):  # tensors without data
+        if not torch.amp.is_autocast_available(device_type):  # the meta device
             return nullcontext()
         return torch.autocast(device_type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
 
 
 class CompiledCall:
-    """A network compiled twice: without gradients, where the frozen weights become constants, and with them.
+    """A network that is compiled twice: without gradients, where the frozen weights become constants, and with gradients.
 
     Args:
-        network: Frozen; later changes of its weights are not seen.
+        network: Network with frozen weights; later changes of the weights have no effect.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -86,13 +87,13 @@ class CompiledCall:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.graphs is None:
             on_gpu = next(self.network.parameters()).device.type == "cuda"
-            # The backward must not use up what it is given: several guidances of a step run it each. torch asks when it
-            # compiles and again when it runs, so that a setting for the calls alone would not do.
+            # The backward must not donate its buffers, because several guidances of a step each run it. torch reads the
+            # setting when it compiles and again when it runs, so that patching it for the calls would not be enough.
             functorch_config.donated_buffer = False
             self.graphs = {True: self._compiled(on_gpu, False), False: self._compiled(on_gpu, not on_gpu)}
         try:
-            # The compiler's own remarks on the network's code are for its authors; its backward is compiled with the
-            # forward, so that it, too, fails here or not at all.
+            # The compiler's warnings about the network's code are of no use here. The backward is compiled with the
+            # forward, so that it fails here, too, or not at all.
             with warnings.catch_warnings(), functorch_config.patch(force_non_lazy_backward_lowering=True):
                 warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
                 return self.graphs[torch.is_grad_enabled()](*args, **kwargs)
@@ -100,7 +101,7 @@ class CompiledCall:
             raise
         except Exception as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
-        # Outside the handler, which would keep the failed call's tensors. What the network does wrong is raised again.
+        # Outside the handler, which would keep the failed call's tensors. Errors of the network itself are raised again.
         warnings.warn(f"The network runs uncompiled: torch.compile failed ({reason[0][:300]}).", stacklevel=2)
         self.graphs = {True: self.network, False: self.network}
         return self.network(*args, **kwargs)
@@ -114,6 +115,6 @@ class CompiledCall:
         def replay(*args: Any, **kwargs: Any) -> Any:
             output = compiled(*args, **kwargs)
             sample: Any = getattr(output, "sample", output)
-            return sample.clone()  # the next replay overwrites what a graph returns
+            return sample.clone()  # the next replay overwrites a graph's output
 
         return replay

@@ -1,4 +1,4 @@
-"""A place on the noise axis, in any of three units."""
+"""Noise levels in any of three units."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sgm_lightning.diffusion.denoiser import Denoiser
 from sgm_lightning.errors import SGMError
 
-_RANGE = 40.0  # beyond it float32 sees the clean image, or noise alone
+_RANGE = 40.0  # beyond it x_t in float32 is the clean image, or noise alone
 
 
 @dataclass(frozen=True)
@@ -16,19 +16,19 @@ class NoiseLevel:
     """A noise level, given in exactly one unit.
 
     Args:
-        log_snr: Level as ln(ᾱ / (1 − ᾱ)), which means the same in every model: 0 is as much noise as image, −6 almost noise
-            alone, 6 almost clean. The nearest step of the training chain is used, whatever the respaced chain.
+        log_snr: Level as log-SNR ln(ᾱ / (1 − ᾱ)), which means the same in every model: 0 is as much noise as image, −6 is
+            almost noise alone, 6 almost clean. The nearest step of the training chain is used, whatever the respacing.
         train_step: Level as a step of the training chain.
         ratio: Level as a share of the respaced chain, in (0, 1): the respaced index int(num_steps · ratio), as released. It
-            means another noise on every schedule and chain: 0.8 is log-SNR −2.4 on 100 cosine steps and −6.5 on a linear
-            schedule.
+            is a different noise level on every schedule and chain: 0.8 is log-SNR −2.4 on 100 cosine steps and −6.5 on a
+            linear schedule.
     """
 
     log_snr: float | None = None
     train_step: int | None = None
     ratio: float | None = None
 
-    # No __post_init__: a parser would report its error among those of every other type that the value might have had.
+    # No __post_init__: the parser would report its error among those of all other types that the argument accepts.
     def check(self) -> None:
         """Raise unless exactly one unit is given, and its value is in range."""
         given = {name: value for name, value in vars(self).items() if value is not None}
@@ -46,7 +46,7 @@ class NoiseLevel:
             raise SGMError(f"train_step must be at least 0, got {self.train_step}; the usual chains have 1000 steps.")
 
     def place(self, denoiser: Denoiser) -> tuple[Denoiser, int]:
-        """The denoiser on the chain in which the level has an index, and that index.
+        """Return the denoiser on the chain in which the level has an index, and that index.
 
         Raises:
             SGMError: If the model has no such level.

@@ -1,4 +1,4 @@
-"""A process that is given by its levels alone."""
+"""A process that is defined by its noise levels alone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class LevelProcess(Process):
     """q(x_t | x_0) = N(α_t x_0, σ_t² I) at any levels: α = 1 for EDM (Karras et al. 2022), α = 1 − σ for rectified flow.
 
     Args:
-        alphas: α of every level, positive; index 0 is the least noisy.
-        sigmas: σ of every level, positive, so that σ / α rises.
-        times: What the network is told of every level; default: σ / α.
+        alphas: Scale α of every level, positive; index 0 is the least noisy.
+        sigmas: Noise scale σ of every level, positive, so that σ / α rises.
+        times: Time that the network is given for every level; default: σ / α.
 
     Raises:
         SGMError: If the lists differ in length, or the levels do not rise.

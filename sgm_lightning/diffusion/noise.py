@@ -1,4 +1,4 @@
-"""Noise that belongs to the sample: a pure function of (seed, sample, candidate, purpose, place in the chain)."""
+"""Noise of each sample, a pure function of (seed, sample, candidate, purpose, place in the chain)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class Purpose(IntEnum):
-    """The purpose of a random number. The values are part of the draws: never reuse one."""
+    """Purpose of a random number. The values determine the draws: never reuse one."""
 
     START = 0
     STEP = 1
@@ -34,70 +34,71 @@ class Purpose(IntEnum):
 
 
 def generator(seed: int, index: int, purpose: Purpose, *key: int) -> np.random.Generator:
-    """A Philox generator of its own for every key. torch's CPU generator keeps 32 bits of its seed only; this keeps 128."""
+    """Return the Philox generator of a key. torch's CPU generator keeps only 32 bits of its seed; this one keeps 128."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(index, int(purpose), *key))))
 
 
 def random_labels(seed: int, indices: Sequence[int], num_classes: int) -> Tensor:
-    """(B,) int64, uniform in [0, num_classes), each from the sample's own random numbers."""
+    """Return (B,) int64 labels, uniform in [0, num_classes), each from its sample's random numbers."""
     return torch.tensor([int(generator(seed, int(i), Purpose.LABEL).integers(num_classes)) for i in indices])
 
 
 class Noise(Protocol):
-    """The random numbers of a batch of samples. All methods return (B, C, H, W) float32 unless they say otherwise."""
+    """The random numbers of a batch of samples. Methods return (B, C, H, W) float32 unless stated otherwise."""
 
     @property
     def indices(self) -> Sequence[int]:
         """Global index of each sample of the batch."""
 
     def start(self) -> Tensor:
-        """The noise that x_T is made of."""
+        """Return the noise that x_T is made from."""
 
     def step(self, index: int, visit: int = 0) -> Tensor:
-        """The noise of the reverse step at respaced `index`, at the chain's `visit`-th return to it."""
+        """Return the noise of the reverse step at respaced `index`, at the chain's `visit`-th return to it."""
 
     def draw(self, purpose: Purpose, index: int, number: int) -> Tensor:
-        """The `number`-th Monte Carlo noise of a score at respaced `index`."""
+        """Return the `number`-th Monte Carlo noise of a score at respaced `index`."""
 
     def jump(self, index: int, visit: int) -> Tensor:
-        """The noise that takes the state up to `index`, at the chain's `visit`-th return to it."""
+        """Return the noise that takes the state up to `index`, at the chain's `visit`-th return to it."""
 
     def condition(self, index: int, size: int) -> Tensor:
-        """(B, size) float32 standard normal noise for the condition of the step at respaced `index`."""
+        """Return (B, size) float32 standard normal noise for the condition of the step at respaced `index`."""
 
     def gumbel(self, stage: int) -> Tensor:
-        """(B,) float32 standard Gumbel noise for choosing by chance at `stage`."""
+        """Return (B,) float32 standard Gumbel noise for the random choice at `stage`."""
 
     def ahead_step(self, index: int, visit: int = 0) -> None:
-        """Begin to make `step(index, visit)` in the background."""
+        """Start to compute `step(index, visit)` in the background."""
 
     def ahead(self, purpose: Purpose, index: int, number: int) -> None:
-        """Begin to make `draw(purpose, index, number)` in the background."""
+        """Start to compute `draw(purpose, index, number)` in the background."""
 
     def apart(self, number: int) -> Noise:
-        """Other draws of the same samples, for the `number`-th of several guidances."""
+        """Return other draws of the same samples, for the `number`-th of several guidances."""
 
     def repeat(self, count: int) -> Noise:
-        """`count` independent candidates of every sample, side by side: rows 0 … count − 1 are the first sample's."""
+        """Return `count` independent candidates of every sample, side by side: rows 0 … count − 1 are the first sample's."""
 
     def select(self, rows: Sequence[int]) -> Noise:
-        """Some rows, in that order."""
+        """Return the noise of some rows, in that order."""
 
 
 @dataclass(frozen=True, eq=False)
 class SampleNoise:
     """All noise of the samples `indices`. It has no state: the same call always gives the same numbers.
 
-    They are drawn on the CPU, so that a seed means the same noise on every device, and copied without waiting for it.
+    The numbers are drawn on the CPU, so that a seed gives the same noise on every device, and copied without waiting for
+    the device.
 
     Args:
         seed: Seed of the run, a non-negative integer.
         indices: Global index of each sample of the batch.
-        shape: Shape (C, H, W) of an image.
+        shape: Shape (C, H, W) of x_t.
         device: Device that the noise goes to.
-        candidates: For every row, which of several images of the same sample it is; default the first, whose noise is that
-            of a sample drawn alone.
-        path: Numbers that tell several users of the same purpose apart; see `apart`.
+        candidates: Number of each row among several candidates of the same sample; default 0, whose noise is that of a
+            sample drawn alone.
+        path: Numbers that distinguish several users of the same purpose; see `apart`.
     """
 
     seed: int
@@ -106,11 +107,11 @@ class SampleNoise:
     device: torch.device | str = "cpu"
     candidates: Sequence[int] = ()
     path: tuple[int, ...] = ()
-    # Only a cache: what has been asked for in advance.
+    # Only a cache of draws that were requested in advance.
     _pending: dict[tuple[int, ...], Future[Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     def normal(self, purpose: Purpose, *key: int, shape: Sequence[int] | None = None) -> Tensor:
-        """(B, *shape) float32 standard normal numbers at `key`; the shape is an image's unless given."""
+        """Return (B, *shape) float32 standard normal numbers at `key`; the default shape is that of x_t."""
         pending = self._pending.pop((int(purpose), *key), None)
         host = self._host(purpose, key, shape) if pending is None else pending.result()
         return host.to(self.device, non_blocking=True)
@@ -169,7 +170,7 @@ class SampleNoise:
         return [generator(self.seed, int(index), purpose, candidate, *key) for index, candidate in rows]
 
     def _empty(self, shape: tuple[int, ...]) -> Tensor:
-        """float32 on the CPU, to be filled; pinned for a GPU, as copies from other memory make the host wait."""
+        """Return an unfilled float32 tensor on the CPU, pinned for a GPU: copies from other memory make the host wait."""
         return torch.empty(shape, dtype=torch.float32, pin_memory=torch.device(self.device).type == "cuda")
 
 

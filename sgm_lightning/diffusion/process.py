@@ -14,12 +14,12 @@ from sgm_lightning.errors import SGMError
 class Process(nn.Module, ABC):
     """q(x_t | x_0) = N(α_t x_0, σ_t² I) on a chain of K levels, index 0 being the least noisy.
 
-    A subclass gives α, σ and the number that the network is told of each level. Every method takes an `index`: an int for
+    A subclass defines α, σ and the time that the network is given for each level. Every method takes an `index`: an int for
     the whole batch, or a (B,) int64 tensor. Index −1 stands for the clean image, α = 1 and σ = 0.
 
     Attributes:
-        num_steps: K.
-        log_snr_list: ln(α² / σ²) of every level, falling.
+        num_steps: Number K of levels.
+        log_snr_list: Log-SNR ln(α² / σ²) of every level, falling.
     """
 
     num_steps: int
@@ -27,90 +27,93 @@ class Process(nn.Module, ABC):
 
     @abstractmethod
     def scales(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
-        """α and σ at `index`, shaped to broadcast against (B, C, H, W). An int index makes no host sync."""
+        """Return α and σ at `index`, shaped to broadcast against (B, C, H, W). An int index causes no host sync."""
 
     @abstractmethod
     def time(self, index: int | Tensor) -> Tensor:
-        """A scalar or (B,) tensor: what the network is told of the level."""
+        """Return the time that the network is given for the level, a scalar or (B,) tensor."""
 
     @abstractmethod
     def share(self, index: int) -> float:
-        """Place of `index` in the whole process, from 0 (clean) to 1 (noise)."""
+        """Return the place of `index` in the whole process, from 0 (clean) to 1 (noise)."""
 
     @abstractmethod
     def describe(self, index: int) -> str:
-        """The level of `index` in words, for messages: `train step 444`."""
+        """Return the level of `index` in words, for messages: `train step 444`."""
 
     def full(self) -> Process:
-        """The chain of all levels that the network knows, for what needs one level at its exact place; default: this one."""
+        """Return the chain of all the network's levels, for uses that need an exact level; default: this chain."""
         return self
 
     def q_sample(self, x_0: Tensor, index: int | Tensor, noise: Tensor) -> Tensor:
-        """x_t = α_t x_0 + σ_t noise."""
+        """Return x_t = α_t x_0 + σ_t noise."""
         alpha, sigma = self.scales(index)
         return alpha * x_0 + sigma * noise
 
     def renoise(self, x: Tensor, level: int, index: int, noise: Tensor) -> Tensor:
-        """x_t at the noisier `index` from x at `level` (−1: clean): q(x_t | x_s) of the forward process."""
+        """Return x_t at the noisier `index` from x at `level` (−1: clean), by q(x_t | x_s) of the forward process."""
         (alpha, sigma), (next_alpha, next_sigma) = self.scales(level), self.scales(index)
         ratio = next_alpha / alpha
         return ratio * x + (next_sigma**2 - ratio**2 * sigma**2).clamp(min=0).sqrt() * noise
 
     def x0_from_eps(self, x_t: Tensor, index: int | Tensor, eps: Tensor) -> Tensor:
-        """Tweedie's posterior mean: (x_t − σ_t eps) / α_t."""
+        """Return Tweedie's posterior mean (x_t − σ_t eps) / α_t."""
         alpha, sigma = self.scales(index)
         return (x_t - sigma * eps) / alpha
 
     def eps_from_x0(self, x_t: Tensor, index: int | Tensor, x_0: Tensor) -> Tensor:
-        """The inverse of `x0_from_eps`."""
+        """Return eps of x_t and x_0, the inverse of `x0_from_eps`."""
         alpha, sigma = self.scales(index)
         return (x_t - alpha * x_0) / sigma
 
     def x0_from_v(self, x_t: Tensor, index: int | Tensor, v: Tensor) -> Tensor:
-        """α_t x_t − σ_t v (Salimans & Ho 2022), where α² + σ² = 1; (α_t x_t − σ_t v) / (α_t² + σ_t²) in general."""
+        """Return (α_t x_t − σ_t v) / (α_t² + σ_t²), which is α_t x_t − σ_t v where α² + σ² = 1 (Salimans & Ho 2022)."""
         alpha, sigma = self.scales(index)
         return (alpha * x_t - sigma * v) / (alpha**2 + sigma**2)
 
     def posterior_mean(self, x_0: Tensor, x_t: Tensor, index: int | Tensor) -> Tensor:
-        """Mean of q(x_{t−1} | x_t, x_0) (Kingma et al. 2021, eq. 26)."""
+        """Return the mean of q(x_{t−1} | x_t, x_0) (Kingma et al. 2021, eq. 26)."""
         (alpha, sigma), (next_alpha, next_sigma) = self.scales(index), self.scales(index - 1)
         return alpha / next_alpha * next_sigma**2 / sigma**2 * x_t + self.posterior_coefficient_at(index) * x_0
 
     def posterior_coefficient_at(self, index: int | Tensor) -> Tensor:
-        """The factor of x_0 in `posterior_mean`."""
+        """Return the factor of x_0 in `posterior_mean`."""
         (_, sigma), (next_alpha, _) = self.scales(index), self.scales(index - 1)
         return next_alpha * self._added_variance(index) / sigma**2
 
     def posterior_variance_at(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
-        """Variance of q(x_{t−1} | x_t, x_0), β̃_t, and its logarithm; at index 0 the logarithm is that of index 1."""
+        """Return the variance β̃_t of q(x_{t−1} | x_t, x_0) and its logarithm.
+
+        At index 0, where β̃ is 0, the logarithm is that of the smallest normal number of the dtype.
+        """
         (_, sigma), (_, next_sigma) = self.scales(index), self.scales(index - 1)
         variance = self._added_variance(index) * next_sigma**2 / sigma**2
         return variance, variance.clamp(min=torch.finfo(variance.dtype).tiny).log()
 
     def transition_variance_at(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
-        """Variance of q(x_t | x_{t−1}), β_t, and its logarithm."""
+        """Return the variance β_t of q(x_t | x_{t−1}) and its logarithm."""
         variance = self._added_variance(index)
         return variance, variance.log()
 
     def log_beta_at(self, index: int | Tensor) -> Tensor:
-        """log β_t, the upper bound of a learned variance."""
+        """Return log β_t, the upper bound of a learned variance."""
         return self.transition_variance_at(index)[1]
 
     def _added_variance(self, index: int | Tensor) -> Tensor:
-        """β_t: σ_t² less what the step from t − 1 carries over."""
+        """Return β_t, which is σ_t² less the noise variance carried over from t − 1."""
         (alpha, sigma), (next_alpha, next_sigma) = self.scales(index), self.scales(index - 1)
         return sigma**2 - (alpha / next_alpha) ** 2 * next_sigma**2
 
     def index_of_log_snr(self, log_snr: float) -> int:
-        """The index whose ln(α² / σ²) is nearest to `log_snr`: the one unit that travels between models."""
+        """Return the index whose ln(α² / σ²) is nearest to `log_snr`, the only unit that is comparable between models."""
         return min(range(self.num_steps), key=lambda i: abs(self.log_snr_list[i] - log_snr))
 
     def index_of_ratio(self, ratio: float) -> int:
-        """int(K · ratio), as released."""
+        """Return int(K · ratio), as released."""
         return int(self.num_steps * ratio)
 
     def index_of_train_step(self, step: int) -> int:
-        """The index whose train step is nearest to `step`.
+        """Return the index whose train step is nearest to `step`.
 
         Raises:
             SGMError: If the process has no such step.
@@ -119,14 +122,14 @@ class Process(nn.Module, ABC):
 
 
 class DiffusionProcess(Process):
-    """The variance-preserving chain of DDPM: α² = ᾱ_t, σ² = 1 − ᾱ_t, each index standing for a train step.
+    """The variance-preserving chain of DDPM: α² = ᾱ_t, σ² = 1 − ᾱ_t, where each index stands for a train step.
 
     Respacing keeps ᾱ at the chosen train steps and rebuilds β from it (Nichol & Dhariwal 2021). Tables are computed in
     float64 and kept in float32.
 
     Args:
-        betas: (T,) float64, the training chain.
-        spacing: Steps that are kept; see `spaced_steps`.
+        betas: Betas of the training chain, (T,) float64.
+        spacing: Train steps that are kept; see `spaced_steps`.
     """
 
     alphas_cumprod: Tensor
@@ -171,7 +174,7 @@ class DiffusionProcess(Process):
         self.register_buffer("train_steps", torch.tensor(steps), persistent=False)
 
     def at(self, table: str, index: int | Tensor) -> Tensor:
-        """The table's value at `index`, shaped to broadcast against (B, C, H, W). An int index makes no host sync."""
+        """Return a table's value at `index`, shaped to broadcast against (B, C, H, W). An int index causes no host sync."""
         values: Tensor = getattr(self, table)
         return values[index] if isinstance(index, int) else values[index].view(-1, 1, 1, 1)
 
@@ -192,7 +195,7 @@ class DiffusionProcess(Process):
             return self
         return DiffusionProcess(self._train_betas).to(self.alphas_cumprod.device)
 
-    # The same numbers as the released code's, whose tables these are.
+    # These methods use the released code's tables, so that the numbers are the same.
 
     def x0_from_eps(self, x_t: Tensor, index: int | Tensor, eps: Tensor) -> Tensor:
         return self.at("sqrt_recip_alphas_cumprod", index) * x_t - self.at("sqrt_recipm1_alphas_cumprod", index) * eps
@@ -211,17 +214,18 @@ class DiffusionProcess(Process):
         return self.at("posterior_coef_x0", index)
 
     def posterior_variance_at(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
+        """Return β̃_t and its logarithm; at index 0 the logarithm is that of index 1, as in ADM."""
         return self.at("posterior_variance", index), self.at("posterior_log_variance", index)
 
     def transition_variance_at(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
-        """β_t and its logarithm; at index 0 both are β̃_1's, as in ADM's fixed-large variance."""
+        """Return β_t and its logarithm; at index 0 both are those of β̃_1, as in ADM's fixed-large variance."""
         return self.at("large_variance", index), self.at("large_log_variance", index)
 
     def log_beta_at(self, index: int | Tensor) -> Tensor:
         return self.at("log_betas", index)
 
     def index_of_train_step(self, step: int) -> int:
-        """The respaced index whose train step is nearest to `step`."""
+        """Return the respaced index whose train step is nearest to `step`."""
         if not 0 <= step < self.num_train_steps:
             raise SGMError(f"A train step must lie in [0, {self.num_train_steps}), got {step}.")
         return min(range(self.num_steps), key=lambda i: abs(self.step_list[i] - step))

@@ -18,17 +18,17 @@ def make_betas(
     beta_start: float | None = None,
     beta_end: float | None = None,
 ) -> Tensor:
-    """β_t of the training chain.
+    """Return β_t of the training chain.
 
     Args:
-        schedule: `linear` (Ho et al. 2020, end points rescaled by 1000 / T as in ADM), `scaled_linear` (linear in √β),
-            `cosine` (Nichol & Dhariwal 2021, β ≤ 0.999), or the values themselves.
-        num_train_steps: T.
+        schedule: Noise schedule: `linear` (Ho et al. 2020, end points rescaled by 1000 / T as in ADM), `scaled_linear`
+            (linear in √β), `cosine` (Nichol & Dhariwal 2021, β ≤ 0.999), or the values themselves.
+        num_train_steps: Length T of the training chain.
         beta_start: First value of the two linear schedules; default 1e-4 · 1000 / T.
-        beta_end: Last value; default 0.02 · 1000 / T.
+        beta_end: Last value of the two linear schedules; default 0.02 · 1000 / T.
 
     Returns:
-        (T,) float64 in (0, 1].
+        The betas, (T,) float64 in (0, 1].
     """
     if not isinstance(schedule, str):
         betas = torch.tensor(list(schedule), dtype=torch.float64)
@@ -55,12 +55,13 @@ def make_betas(
 
 
 def spaced_steps(num_train_steps: int, spacing: str | int | None) -> list[int]:
-    """Train steps (ascending) that a respaced chain keeps; respaced index i stands for the i-th of them.
+    """Return the train steps (ascending) that a respaced chain keeps; respaced index i stands for the i-th of them.
 
     Args:
-        num_train_steps: T.
-        spacing: `"250"`: that many, evenly from 0 to T − 1; `"10,15,20"`: T cut in equal sections with that many steps
-            each; `"ddim25"`: every k-th from 0, where k gives exactly 25; empty or None: all.
+        num_train_steps: Length T of the training chain.
+        spacing: Rule of the choice. `"250"`: that many steps, evenly from 0 to T − 1; `"10,15,20"`: T cut into equal
+            sections with that many steps each; `"ddim25"`: every k-th step from 0, where k gives exactly 25; empty or
+            None: all steps.
     """
     text = str(spacing or num_train_steps).replace(" ", "")
     try:

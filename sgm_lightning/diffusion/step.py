@@ -1,4 +1,4 @@
-"""One reverse step: all that is known at x_t, and decides x_{t−1}."""
+"""One reverse step: the data from which x_{t−1} is computed."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from sgm_lightning.diffusion.process import Process
 
 @dataclass(frozen=True)
 class Step:
-    """The knowledge at respaced `index` before x_{t−1} is drawn.
+    """The data of the step at respaced `index`, before x_{t−1} is drawn.
 
     Attributes:
-        denoiser: The model on its chain, as the methods around the sampler have changed it.
+        denoiser: Denoiser of the model on its chain, as the methods around the sampler have changed it.
         index: Respaced index t.
-        x_t: (B, C, H, W) float32. At a step whose guidance differentiates, it requires grad and `denoised` hangs on it.
-        denoised: The model's p(x_{t−1} | x_t).
+        x_t: State x_t, (B, C, H, W) float32. At a step whose guidance differentiates, it requires grad and `denoised` is
+            part of its graph.
+        denoised: Distribution p(x_{t−1} | x_t) of the model.
         noise: Random numbers of the samples.
-        condition: What the samples are conditioned on.
-        past: (index, x0_hat) of the steps before, the latest last; as many as the sampler's order asks for.
-        visit: How often the chain has been at this index before.
+        condition: Condition of the samples.
+        past: Pairs (index, x0_hat) of the previous steps, the latest last; as many as the sampler's order needs.
+        visit: Number of earlier steps of the chain at this index.
         keeps_graph: Whether another guidance will differentiate through `denoised` after this one.
     """
 
@@ -41,7 +42,7 @@ class Step:
 
     @property
     def process(self) -> Process:
-        """The chain."""
+        """Process that defines the chain."""
         return self.denoiser.process
 
     @property
@@ -51,7 +52,7 @@ class Step:
 
     @property
     def next_scales(self) -> tuple[Tensor, Tensor]:
-        """α and σ where the step leads, 1 and 0 at the end of the chain."""
+        """α and σ after the step, 1 and 0 at the end of the chain."""
         return self.process.scales(self.index - 1)
 
     @property

@@ -1,4 +1,4 @@
-"""Feature spaces: images in, vectors out, the same way for real and generated ones."""
+"""Feature extractors, which map real and generated images to vectors in the same way."""
 
 from sgm_lightning.features.efficientnet import EfficientNetLite
 from sgm_lightning.features.extractor import FeatureExtractor, ModuleFeatures

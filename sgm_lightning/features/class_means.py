@@ -15,7 +15,7 @@ from sgm_lightning.images import Images
 
 
 def class_means(extractor: FeatureExtractor, images: Images, batch_size: int = 256) -> Tensor:
-    """(K, D) float32: mean of the features of the images of every class.
+    """Return the mean of the features of the images of every class, (K, D) float32.
 
     Raises:
         SGMError: If the images have no classes, or a class has no image.
@@ -33,7 +33,7 @@ def class_means(extractor: FeatureExtractor, images: Images, batch_size: int = 2
         if sums is None:
             sums = torch.zeros(len(counts), found.shape[1], dtype=torch.float64)
         sums.index_add_(0, labels[indices], found)
-    assert sums is not None  # a set has an image
+    assert sums is not None  # no set is empty
     return (sums / counts[:, None]).float()
 
 

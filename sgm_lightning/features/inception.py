@@ -1,4 +1,4 @@
-"""InceptionV3 of 2015, the space of FID, in torch-fidelity's port."""
+"""InceptionV3 of 2015, the feature extractor of FID, in torch-fidelity's port."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class InceptionV3(FeatureExtractor):
     """FID's features (Heusel et al. 2017): torch-fidelity's port of TensorFlow's graph, with its resize to 299 pixels.
 
     Args:
-        features: `pool`: the 2048 of the last pooling; `spatial`: the first 7 channels of mixed_6's 1 × 1 branch, 17 × 17
-            each, for sFID (Nash et al. 2021, as in ADM's evaluator).
-        weights: torch-fidelity's file `weights-inception-2015-12-05-6726825d.pth`; default: downloaded.
-        repeat_gray: Repeat one channel to three, instead of refusing gray images.
+        features: Layer of the features. `pool`: the 2048 of the last pooling; `spatial`: the first 7 channels of mixed_6's
+            1 × 1 branch, 17 × 17 each, for sFID (Nash et al. 2021, as in ADM's evaluator).
+        weights: File `weights-inception-2015-12-05-6726825d.pth` of torch-fidelity; default: downloaded.
+        repeat_gray: Whether to repeat one channel to three instead of refusing gray images.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class InceptionV3(FeatureExtractor):
         self.prepare = Normalise(channels=3, repeat_gray=repeat_gray)
         self.spatial = features == "spatial"
         path = locate(weights) if weights else _downloaded(port.URL_INCEPTION_V3)
-        # torch-fidelity unpickles whatever is there: let tensors alone pass.
+        # torch-fidelity unpickles the file, so check first that it holds tensors only.
         load_tensors(path, f"get it from {port.URL_INCEPTION_V3}")
         try:
             self.network = port.FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=path)
@@ -49,7 +49,7 @@ class InceptionV3(FeatureExtractor):
             self.network.Mixed_6d.branch1x1.register_forward_hook(self._keep)
 
     def forward(self, images: Tensor) -> Tensor:
-        # The port takes uint8, and resizes and scales by itself, as TensorFlow 1 did.
+        # The port takes uint8 images, and resizes and scales them itself, as TensorFlow 1 did.
         self.network.eval()
         with torch.no_grad():
             return self.features(self.prepare.fit_channels(images))
@@ -78,7 +78,7 @@ class InceptionV3(FeatureExtractor):
 
 
 def _downloaded(url: str) -> str:
-    """The file of torch's cache, fetched if it is not there."""
+    """Return the path of the file in torch's cache, after downloading it if it is not there."""
     target = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
     if not target.is_file():
         try:

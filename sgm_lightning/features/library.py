@@ -12,18 +12,18 @@ from sgm_lightning.features.extractor import ModuleFeatures, load_weights
 from sgm_lightning.features.normalise import Normalise
 
 _IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-# Short names for what papers call them.
+# Short names that papers use.
 _TIMM_NAMES = {"dinov2": "vit_large_patch14_dinov2.lvd142m"}
 
 
 class TorchvisionFeatures(ModuleFeatures):
-    """What a torchvision classifier's last layer sees.
+    """Input of the last linear layer of a torchvision classifier.
 
     Args:
-        model: Name, such as resnet50 or convnext_tiny.
-        weights: File of a state dict; default: torchvision's download.
-        size: Side in pixels that images are brought to.
-        repeat_gray: Repeat one channel to three, instead of refusing gray images.
+        model: Name of the model, such as resnet50 or convnext_tiny.
+        weights: File with a state dict; default: torchvision's download.
+        size: Side in pixels to which images are resized.
+        repeat_gray: Whether to repeat one channel to three instead of refusing gray images.
     """
 
     def __init__(self, model: str, weights: str | None = None, size: int = 224, repeat_gray: bool = False) -> None:
@@ -43,10 +43,10 @@ class TimmFeatures(ModuleFeatures):
     """Pooled features of a timm model: DINOv2 for FD-DINOv2 (Stein et al. 2023), CLIP, ConvNeXt, ….
 
     Args:
-        model: timm's name, or `dinov2` for vit_large_patch14_dinov2.lvd142m.
-        weights: File of a state dict; default: timm's download.
-        size: Side in pixels that images are brought to; default the model's own.
-        repeat_gray: Repeat one channel to three, instead of refusing gray images.
+        model: Name in timm, or `dinov2` for vit_large_patch14_dinov2.lvd142m.
+        weights: File with a state dict; default: timm's download.
+        size: Side in pixels to which images are resized; default the model's.
+        repeat_gray: Whether to repeat one channel to three instead of refusing gray images.
     """
 
     def __init__(self, model: str, weights: str | None = None, size: int | None = None, repeat_gray: bool = False) -> None:
@@ -61,7 +61,7 @@ class TimmFeatures(ModuleFeatures):
             if "Unknown model" not in str(error):
                 raise _no_download(model, error) from None
             raise SGMError(f"timm has no model {model}; `timm.list_models()` lists them.") from None
-        except Exception as error:  # the hub's client has its own tree of errors
+        except Exception as error:  # the hub's client raises many classes of errors
             raise _no_download(model, error) from None
         if weights is not None:
             load_weights(network, weights)
@@ -77,7 +77,7 @@ class TimmFeatures(ModuleFeatures):
 
 
 def _drop_head(network: nn.Module) -> None:
-    """Replace the last linear layer by nothing."""
+    """Replace the last linear layer by the identity."""
     name, _ = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
     parent, _, last = name.rpartition(".")
     setattr(network.get_submodule(parent) if parent else network, last, nn.Identity())

@@ -1,4 +1,4 @@
-"""What a classifier of noisy images makes of clean ones."""
+"""Features of clean images from a classifier of noisy ones."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class NoisyClassifierFeatures(FeatureExtractor):
     """The pooled features of a classifier of noisy images, at t = 0.
 
     Args:
-        classifier: The classifier; images are resized to its own.
-        name: What reports call the space.
+        classifier: Classifier of noisy images; images are resized to its image size.
+        name: Name of the feature space in reports.
     """
 
     def __init__(self, classifier: Classifier | NoisyClassifier, name: str = "noisy classifier") -> None:

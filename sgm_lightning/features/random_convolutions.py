@@ -1,4 +1,4 @@
-"""A space that nobody trained: random convolutions, projected at random."""
+"""An untrained feature extractor: random convolutions and a random projection."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sgm_lightning.features.normalise import Normalise
 
 
 class RandomConvolutions(FeatureExtractor):
-    """Three convolutions of orthogonal random weights, and a random orthonormal projection of what is left.
+    """Three convolutions of orthogonal random weights, and a random orthonormal projection of their output.
 
-    Without training there is no class knowledge in it: distances follow shape and texture, which makes it a second
-    opinion beside a classifier's space. Untrained networks separate real from generated images where trained ones do not fit
-    the data (Naeem et al. 2020).
+    Without training it contains no class knowledge: distances follow shape and texture, which makes it a second
+    opinion besides a classifier's features. Untrained networks separate real from generated images where trained ones do
+    not fit the data (Naeem et al. 2020).
 
     Args:
-        channels: Of the images.
-        dim: D.
-        seed: Of the weights; they come from NumPy's Philox and are the same everywhere.
-        size: Side in pixels that images are brought to.
+        channels: Number of channels of the images.
+        dim: Number D of features.
+        seed: Seed of the weights, which come from NumPy's Philox and are the same everywhere.
+        size: Side in pixels to which images are resized.
     """
 
     def __init__(self, channels: int = 1, dim: int = 32, seed: int = 0, size: int = 28) -> None:
@@ -51,7 +51,7 @@ class RandomConvolutions(FeatureExtractor):
 
 
 def _orthonormal_rows(source: np.random.Generator, rows: int, columns: int) -> Tensor:
-    """Random matrix with orthonormal rows, or columns where it is tall."""
+    """Return a random matrix with orthonormal rows, or columns if it is tall."""
     tall = rows > columns
     q, r = np.linalg.qr(source.standard_normal((max(rows, columns), min(rows, columns))))
     q = q * np.sign(np.diag(r))

@@ -1,4 +1,4 @@
-"""Reference features: taken of real images once, then read from a file that knows what it was made of."""
+"""Features of a reference set, computed once and then read from a file that records its origin."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from sgm_lightning.images import Images
 
 
 class Reference:
-    """Real images in a feature space.
+    """A reference set of real images, in a feature space.
 
     Args:
-        images: The images; may be left out where `file` exists.
-        file: Features of them (`.safetensors`), written where it does not exist yet; default: a file in the cache folder
-            ($SGM_CACHE, or ~/.cache/sgm_lightning), named by what it was made of.
+        images: Images of the set; may be left out if `file` exists.
+        file: File of their features (`.safetensors`), written if it does not exist yet; default: a file in the cache folder
+            ($SGM_CACHE, or ~/.cache/sgm_lightning), named by the hashes of extractor and images.
     """
 
     def __init__(self, images: Images | None = None, file: str | None = None) -> None:
@@ -35,10 +35,10 @@ class Reference:
         self.file = None if file is None else Path(locate(file))
 
     def features(self, extractor: FeatureExtractor) -> tuple[Tensor, dict[str, Any]]:
-        """Features (M, D) float32, as stored in float16, and a description of the set.
+        """Return the features, (M, D) float32 as stored in float16, and a description of the set.
 
         Raises:
-            SGMError: If the file was made by another extractor or of other images.
+            SGMError: If the file was made by another extractor or from other images.
         """
         file, made_by = self.file, extractor.fingerprint()
         if file is None:

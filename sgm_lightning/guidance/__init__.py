@@ -1,4 +1,4 @@
-"""Guidances, one file a method."""
+"""Guidance methods, one per file."""
 
 from sgm_lightning.guidance.base import Guidance
 from sgm_lightning.guidance.classifier_guidance import ClassifierGuidance

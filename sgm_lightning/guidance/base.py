@@ -1,4 +1,4 @@
-"""The part that every guidance plays for a sampler."""
+"""The interface of a guidance for a sampler."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Weighting = Literal["variance", "constant"]
 
 
 class Guidance(nn.Module, ABC):
-    """A direction in which the reverse step is pushed; a subclass writes `forward`.
+    """A direction in which the reverse step is shifted. A subclass implements `forward`.
 
     Args:
         window: Part of the chain in which the guidance acts; default all steps.
-        weighting: How the direction g enters: with `variance` the step's mean moves by σ² g, as in classifier guidance;
-            with `constant` x_{t−1} moves by g itself.
+        weighting: Rule by which the direction g enters: with `variance` the step's mean moves by σ² g, as in classifier
+            guidance; with `constant` x_{t−1} moves by g itself.
 
     Attributes:
         needs_grad: Whether `forward` differentiates through the denoiser's forward at x_t.
-        couples_batch: Whether a sample's direction depends on the other samples of its batch: then a seed means the same
-            image for the same chunk only.
+        couples_batch: Whether a sample's direction depends on the other samples of its batch. If so, a seed gives the same
+            image only for the same chunk.
         least_batch: Smallest chunk size for which the guidance has an effect.
     """
 
@@ -45,32 +45,32 @@ class Guidance(nn.Module, ABC):
         return type(self).__name__
 
     def acts(self, index: int, num_steps: int) -> bool:
-        """Whether the step at respaced `index` of `num_steps` is guided."""
+        """Return True if the step at respaced `index` of `num_steps` is guided."""
         return self.window.contains(index, num_steps)
 
     def differentiates(self, index: int, num_steps: int) -> bool:
-        """Whether the step at respaced `index` is guided by what differentiates through its forward."""
+        """Return True if the guidance of the step at respaced `index` differentiates through its forward."""
         return self.needs_grad and self.acts(index, num_steps)
 
     def check(self, denoiser: Denoiser) -> None:
-        """Raise unless the guidance goes with the model; called once before a run, and once a chain."""
+        """Raise unless the guidance fits the model. It is called once before a run, and once per chain."""
 
     def ahead(self, noise: Noise, index: int, num_steps: int) -> None:
-        """Ask for the noise of the step at `index` in advance, so that it is made while the network works."""
+        """Request the noise of the step at `index` in advance, so that it is made while the network runs."""
 
     @abstractmethod
     def forward(self, step: Step) -> Tensor:
-        """The scaled direction g, (B, C, H, W) float32, detached.
+        """Return the scaled direction g, (B, C, H, W) float32, detached.
 
-        Where `differentiates` says so, `step.x_t` requires grad and `step.denoised` hangs on its graph.
+        Where `differentiates` is true, `step.x_t` requires grad and `step.denoised` is part of its graph.
         """
 
 
 def differentiable(x: Tensor) -> Tensor:
-    """The same numbers as a leaf of a new graph.
+    """Return the same values as a leaf of a new graph.
 
     Raises:
-        SGMError: If gradients are forbidden.
+        SGMError: If inference mode forbids gradients.
     """
     if torch.is_inference_mode_enabled():
         raise SGMError(
@@ -81,16 +81,16 @@ def differentiable(x: Tensor) -> Tensor:
 
 
 def largest_is_one(gradient: Tensor) -> Tensor:
-    """(B, C, H, W) `gradient` divided by its largest absolute value, per sample; a zero gradient stays zero."""
+    """Return `gradient`, (B, C, H, W), divided by its largest absolute value, per sample; a zero gradient stays zero."""
     largest = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
     return torch.where(largest == 0, torch.zeros_like(gradient), gradient / largest)
 
 
 def labels_of(step: Step, label: int | Literal["condition"]) -> Tensor:
-    """(B,) int64 classes: one for every sample, or each sample's own.
+    """Return (B,) int64 classes: `label` for every sample, or with `condition` the class of each sample.
 
     Raises:
-        SGMError: If the samples have no classes of their own.
+        SGMError: If the label is `condition` and the samples have no classes.
     """
     if label != "condition":
         return torch.full((len(step.x_t),), int(label), device=step.x_t.device)

@@ -18,15 +18,15 @@ from sgm_lightning.guidance.window import Window
 class ClassifierGuidance(Guidance):
     """g = scale · ∇_{x_t} log p(label | x_t, t).
 
-    With a classifier of minority levels (`sgm-lightning score`, then `fit_classifier`) and the last of them as label this is
-    minority guidance, there with scale 3.5 and label 99 on LSUN-Bedrooms; with one of classes and `label: condition` it is
-    Dhariwal & Nichol's. The denoiser is not differentiated.
+    With a classifier of minority levels (`sgm-lightning score`, then `fit_classifier`) and the last level as label this is
+    minority guidance, which uses scale 3.5 and label 99 on LSUN-Bedrooms. With a classifier of classes and
+    `label: condition` it is the classifier guidance of Dhariwal & Nichol. The denoiser is not differentiated.
 
     Args:
         classifier: Classifier of noisy images, trained on the chain of the model that it guides.
-        label: Class for every sample, or `condition`: each sample's own class, for class-conditional models.
+        label: Class for every sample, or `condition` for the class of each sample, with class-conditional models.
         scale: Step size s.
-        weighting: How the direction enters the step; see `Guidance`.
+        weighting: Rule by which the direction enters the step; see `Guidance`.
         window: Part of the chain in which the guidance acts; default all steps.
 
     Raises:

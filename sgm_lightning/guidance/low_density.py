@@ -22,27 +22,27 @@ _REAL = 1  # the discriminator's class of real images, see `images.RealAndDrawn`
 
 
 class LowDensityGuidance(Guidance):
-    """g = alpha · ∇ L_1 + beta · ∇ L_2: away from the mean of the sample's class, but towards what looks real.
+    """g = alpha · ∇ L_1 + beta · ∇ L_2: away from the mean of the sample's class, but towards real images.
 
-    L_1 = −log( exp(τ cos(f(x_t), μ_y)) / Σ_k exp(τ cos(f(x_t), μ_k)) ), with f the pooled features of a classifier of noisy
-    images and μ_k the mean of class k's; L_2 = log p(real | x_t, t) of a discriminator between real images and the
-    model's own.
+    L_1 = −log( exp(τ cos(f(x_t), μ_y)) / Σ_k exp(τ cos(f(x_t), μ_k)) ), where f are the pooled features of a classifier of
+    noisy images and μ_k is their mean over class k; L_2 = log p(real | x_t, t) of a discriminator between real images and
+    samples of the model.
 
-    From the paper: the two terms, a discriminator trained on noisy real and drawn images, a small alpha, and a beta that
-    keeps the samples on the data's manifold. Our reading, not checked against the authors' code: cosines and τ in L_1, means
-    taken of clean images at t = 0, and `normalize`, which makes alpha and beta step sizes; it can be off.
+    The paper gives the two terms, a discriminator trained on noisy real and drawn images, a small alpha, and a beta that
+    keeps the samples on the data's manifold. The rest is our reading, not checked against the authors' code: cosines and τ
+    in L_1, means over clean images at t = 0, and `normalize`, which makes alpha and beta step sizes and can be switched off.
 
     Args:
-        classifier: Gives f; trained on the chain of the model that is guided.
-        means: `.safetensors` file whose `means` is (K, D) float32, one of every class of the model, in the classifier's D
-            features: `sgm-lightning features --class_means true` writes it.
+        classifier: Classifier whose features are f, trained on the chain of the model that is guided.
+        means: `.safetensors` file whose `means` is (K, D) float32, one row for every class of the model, in the classifier's
+            D features; `sgm-lightning features --class_means true` writes it.
         alpha: Strength of L_1.
-        discriminator: Of two classes, the second real; none with beta 0.
+        discriminator: Classifier of two classes, the second real; none with beta 0.
         beta: Strength of L_2.
-        tau: τ, the inverse temperature of the cosines.
-        label: The class y for every sample, or `condition`: each sample's own.
-        normalize: Divide each gradient by its largest absolute value, per sample; a zero gradient stays zero.
-        weighting: How the direction enters the step; see `Guidance`.
+        tau: Inverse temperature τ of the cosines.
+        label: Class y for every sample, or `condition` for the class of each sample.
+        normalize: Whether to divide each gradient by its largest absolute value, per sample; a zero gradient stays zero.
+        weighting: Rule by which the direction enters the step; see `Guidance`.
         window: Part of the chain in which the guidance acts; default all steps.
 
     Raises:
@@ -120,7 +120,7 @@ class LowDensityGuidance(Guidance):
         return total
 
     def hardness(self, x_t: Tensor, train_step: Tensor, labels: Tensor) -> Tensor:
-        """(B,) L_1: how unlike its class's mean, among those of all classes, a sample is."""
+        """Return L_1, (B,): high for samples that are unlike their class's mean, compared with the means of all classes."""
         return functional.cross_entropy(
             self.tau * functional.normalize(self.classifier.pooled(x_t, train_step), dim=1) @ self.means.T,
             labels,

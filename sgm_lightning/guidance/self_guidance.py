@@ -1,4 +1,4 @@
-"""Self-guided minority sampling (Um & Ye, ECCV 2024): ascent on a score of the model's own."""
+"""Self-guided minority sampling (Um & Ye, ECCV 2024): gradient ascent on a score of the model."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class SelfGuidance(Guidance):
     """g = scale · ∇_{x_t} score(x0_hat(x_t)), divided by its largest absolute value.
 
     Args:
-        score: Score that is climbed; default the minority score under L_2. `ELBOScore` climbs the variational bound.
+        score: Score that is increased; default the minority score under L_2. `ELBOScore` is the variational bound.
         scale: Step size w (released: 0.4 for CelebA, 0.2 for ImageNet-64).
-        rate: Step size in place of `scale`, which it overrides: scale = rate · window.interval. Under `DPMSolverPlusPlus` it
-            means the same at any number of steps, and at any interval where steps are equally long (not in the noisiest
-            tenth of a cosine chain); under `DDPM` nearly so (a quarter less at 20 steps); not under `DDIM`.
+        rate: Step size that overrides `scale`: scale = rate · window.interval. Under `DPMSolverPlusPlus` it has the same
+            effect at any number of steps, and at any interval where steps are equally long (not in the noisiest tenth of a
+            cosine chain); under `DDPM` nearly the same (a quarter less at 20 steps); not under `DDIM`.
         window: Part of the chain in which the guidance acts; default all steps (released: every 5th).
-        weighting: How the direction enters the step; see `Guidance`.
+        weighting: Rule by which the direction enters the step; see `Guidance`.
         normalize: Whether the gradient is divided by its largest absolute value, per sample; a zero gradient gives a zero
             shift.
-        gradient: `exact` differentiates through the network at x_t: g = Jᵀv, where v is the score's derivative with respect
-            to x0_hat and J that of x0_hat with respect to x_t. `jacobian_free`: g = v (one more forward, no backward through
-            the network). `finite_difference`: g = J v, by another forward at x_t + δ v (J is symmetric for the optimal
-            denoiser, J = α_t / σ_t² · Cov(x_0 | x_t)).
+        gradient: Gradient g. `exact` differentiates through the network at x_t: g = Jᵀv, where v is the score's derivative
+            with respect to x0_hat and J that of x0_hat with respect to x_t. `jacobian_free`: g = v (one more forward, no
+            backward through the network). `finite_difference`: g = J v, by another forward at x_t + δ v (J is symmetric for
+            the optimal denoiser, J = α_t / σ_t² · Cov(x_0 | x_t)).
 
     Raises:
         SGMError: If two arguments exclude each other.
@@ -97,7 +97,7 @@ class SelfGuidance(Guidance):
 
 @torch.no_grad()
 def times_jacobian(v: Tensor, step: Step) -> Tensor:
-    """J v = (x0_hat(x_t + δ v) − x0_hat(x_t)) / δ, with δ v a twentieth of the noise in x_t."""
+    """Return J v = (x0_hat(x_t + δ v) − x0_hat(x_t)) / δ, with δ v a twentieth of the noise in x_t."""
     _, sigma = step.scales
     size = v.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
     delta = 0.05 * sigma / torch.where(size == 0, torch.ones_like(size), size)
@@ -106,7 +106,7 @@ def times_jacobian(v: Tensor, step: Step) -> Tensor:
 
 
 def across(gradient: Tensor, normal: Tensor) -> Tensor:
-    """(B, C, H, W) `gradient` without its component along `normal`, per sample; a zero normal takes nothing."""
+    """Return `gradient`, (B, C, H, W), without its component along `normal`, per sample; a zero normal removes nothing."""
     g, n = gradient.flatten(1), normal.flatten(1)
     length = torch.linalg.vector_norm(n, dim=1, keepdim=True)
     unit = torch.where(length == 0, torch.zeros_like(n), n / length)

@@ -14,16 +14,16 @@ from sgm_lightning.guidance.window import Window
 
 
 class Together(Guidance):
-    """The sum of the directions of those guidances that act in a step; one forward of the model serves all.
+    """The sum of the directions of the guidances that act at a step. They share one forward of the model.
 
-    Each guidance has a window of its own, and draws noise of its own.
+    Each guidance has its window, and draws separate noise.
 
     Args:
-        guidances: The guidances, at least one; all of the same `weighting`.
-        window: Part of the chain outside of which none of them acts; default all steps.
+        guidances: Guidances to add, at least one, all with the same `weighting`.
+        window: Part of the chain outside of which no guidance acts; default all steps.
 
     Raises:
-        SGMError: If there are none, or their weightings differ.
+        SGMError: If there are no guidances, or their weightings differ.
     """
 
     def __init__(self, guidances: list[Guidance], window: Window | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The part of a chain in which something acts."""
+"""The part of a chain in which a guidance acts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Window:
     """The steps of a chain at which a guidance acts; by default all.
 
     Args:
-        start: Share of the chain, in [0, 1), above which it acts, where index > num_steps · start; null for all down to
-            index 0. The less noisy end of the chain is 0.
-        stop: Share of the chain, in (0, 1], up to which it acts, where index ≤ num_steps · stop.
-        interval: Number of steps from one guided step to the next: it acts where index % interval = 0, index 0 included
-            (released: 5).
+        start: Share of the chain, in [0, 1), above which the guidance acts (index > num_steps · start); null for all steps
+            down to index 0. The less noisy end of the chain is 0.
+        stop: Share of the chain, in (0, 1], up to which the guidance acts (index ≤ num_steps · stop).
+        interval: Number of steps from one guided step to the next: the guidance acts where index % interval = 0, index 0
+            included (released: 5).
 
     Raises:
         SGMError: If the window is empty or a value is out of its range.
@@ -37,10 +37,10 @@ class Window:
             raise SGMError(f"interval must be at least 1, got {self.interval}; 1 guides every step, the paper uses 5.")
 
     def contains(self, index: int, num_steps: int) -> bool:
-        """Whether the step at respaced `index` of `num_steps` lies inside."""
+        """Return True if the step at respaced `index` of `num_steps` lies inside the window."""
         inside = (self.start is None or num_steps * self.start < index) and index <= num_steps * self.stop
         return inside and index % self.interval == 0
 
     def turn(self, index: int) -> int:
-        """Number of the guided step at `index`, counted from the end of the chain."""
+        """Return the number of the guided step at `index`, counted from the end of the chain."""
         return index // self.interval

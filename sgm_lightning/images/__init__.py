@@ -1,4 +1,4 @@
-"""Sets of images, of one size or any: folders, CSV files, archives, run folders, data sets, and what is made of them."""
+"""Sets of images, of one size or any: folders, CSV files, archives, run folders, data sets, and sets derived from them."""
 
 from sgm_lightning.images.archive import NpzImages, RunImages
 from sgm_lightning.images.base import ArrayImages, Images

@@ -15,10 +15,10 @@ from sgm_lightning.run.run_dir import RunDir
 
 
 def read_archive(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images (N, H, W, C) uint8 and labels (N,), if any, of an archive.
+    """Return the images (N, H, W, C) uint8 and the labels (N,), if any, of an archive.
 
     Raises:
-        SGMError: If it cannot be read, or holds no such images.
+        SGMError: If the archive cannot be read, or holds no such images.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -38,8 +38,8 @@ class NpzImages(ArrayImages):
 
     Args:
         path: Path of the `.npz` file.
-        limit: The first so many images only.
-        name: What reports call the set; default the file's name.
+        limit: Number of images to use, from the first one on.
+        name: Name of the set in reports; default the file's name.
     """
 
     def __init__(self, path: str, limit: int | None = None, name: str | None = None) -> None:
@@ -56,9 +56,9 @@ class RunImages(NpzImages):
 
     Args:
         path: Folder of the run.
-        which: `samples`, or `baseline`: the unguided ones of the same noise.
-        limit: The first so many images only.
-        name: What reports call the set; default the folder's name.
+        which: Images to read: `samples`, or `baseline`, the unguided ones of the same noise.
+        limit: Number of images to use, from the first one on.
+        name: Name of the set in reports; default the folder's name.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What every set of images can do."""
+"""The interface of a set of images."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from sgm_lightning.errors import SGMError
 class Images(ABC):
     """A fixed, ordered set of images.
 
-    There are two ways to them. `picture` gives one as it is kept, of any size and depth: what training starts from.
-    `read` gives many as uint8 of one size: what is measured.
+    They are read in two ways. `picture` returns one as it is stored, of any size and depth, for training. `read` returns
+    many as uint8 of one size, for measurements.
 
     Attributes:
-        name: What reports call the set.
-        labels: (N,) int64 class of every image, if known.
+        name: Name of the set in reports.
+        labels: Class of every image, (N,) int64, if known.
         class_names: Name of every class, in order of the labels; None without labels.
-        scores: (N,) float32 minority scores that came with the images, if any.
-        one_size: How images of different sizes are brought to one, for the error.
+        scores: Minority scores that came with the images, (N,) float32, if any.
+        one_size: Advice for images of different sizes, for the error.
     """
 
     name: str
@@ -37,22 +37,22 @@ class Images(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """N."""
+        """Return the number N of images."""
 
     @abstractmethod
     def picture(self, index: int) -> np.ndarray:
-        """(H, W, C) uint8, uint16 or float32.
+        """Return an image as (H, W, C) uint8, uint16 or float32.
 
         Raises:
-            SGMError: If it cannot be read.
+            SGMError: If the image cannot be read.
         """
 
     def place(self, index: int) -> str:
-        """Where an image comes from, for errors."""
+        """Return the origin of an image, for errors."""
         return f"{self.name}[{index}]"
 
     def read(self, indices: Sequence[int]) -> Tensor:
-        """(n, C, H, W) uint8, in the order of `indices`.
+        """Return images as (n, C, H, W) uint8, in the order of `indices`.
 
         Raises:
             SGMError: If the images differ in size, or hold fractions or signs.
@@ -68,21 +68,21 @@ class Images(ABC):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(C, H, W) of the first image."""
+        """Shape (C, H, W) of the first image."""
         if self._shape is None:
             self._shape = tuple(self._eight_bits(0).shape)
         return self._shape
 
     def batches(self, size: int) -> Iterator[tuple[list[int], Tensor]]:
-        """Indices and images of one batch after another."""
+        """Yield the indices and images of one batch after another."""
         for start in range(0, len(self), size):
             indices = list(range(start, min(start + size, len(self))))
             yield indices, self.read(indices)
 
     def pixels_sha256(self) -> str:
-        """SHA-256 of all that `read` gives, in order, wherever it is kept. The images are read once.
+        """Return the SHA-256 of all images that `read` returns, in order, wherever they are stored. They are read once.
 
-        Reference features are recorded with it.
+        It is recorded with reference features.
         """
         if self._sha256 is None:
             digest = hashlib.sha256(repr(self.shape).encode())
@@ -92,9 +92,9 @@ class Images(ABC):
         return self._sha256
 
     def cache_key(self) -> str | None:
-        """A key that changes when the pictures do, found without decoding them; None where there is no such key.
+        """Return a key that changes when the pictures do, computed without decoding them, or None.
 
-        Squares are kept on the disk under it. Those of a set without one are not kept.
+        Decoded squares are cached on the disk under the key; those of a set without a key are not cached.
         """
         return None
 
@@ -106,7 +106,7 @@ class Images(ABC):
                 f"{self.place(index)} must hold integers from 0 to 65535, got values from {low:g} to {high:g}; export it as "
                 "such."
             )
-        if pixels.dtype == np.uint16:  # samples and metrics are of 8 bits
+        if pixels.dtype == np.uint16:  # samples and metrics have 8 bits
             pixels = (pixels >> 8).astype(np.uint8)
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
@@ -115,10 +115,10 @@ class ArrayImages(Images):
     """Images in memory.
 
     Args:
-        images: (N, C, H, W) uint8.
-        labels: (N,) int64.
-        scores: (N,) minority scores.
-        name: What reports call the set.
+        images: Images, (N, C, H, W) uint8.
+        labels: Class of every image, (N,) int64.
+        scores: Minority scores of the images, (N,).
+        name: Name of the set in reports.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class ArrayImages(Images):
 
 
 def numbered(labels: Tensor | None) -> list[str] | None:
-    """Names of classes that are known by number alone."""
+    """Return the names of classes that only have numbers."""
     return None if labels is None else [str(i) for i in range(int(labels.max()) + 1)]
 
 

@@ -1,4 +1,4 @@
-"""Decoded squares on the disk: decode once, then read from memory-mapped pages that all processes share."""
+"""Cache of decoded squares on the disk: decoded once, then read from memory-mapped pages that all processes share."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sgm_lightning.images.crop import Square
 
 
 class Broken:
-    """Pictures that cannot be read: counted, named, skipped; beyond a limit an error.
+    """The pictures that cannot be read, which are skipped. More of them than a limit are an error.
 
     Args:
-        limit: How many are tolerated.
-        option: What sets the limit, for the error.
+        limit: Number of broken pictures that are tolerated.
+        option: Name of the option that sets the limit, for the error.
     """
 
     def __init__(self, limit: int, option: str = "data.max_broken") -> None:
@@ -29,10 +29,10 @@ class Broken:
         self.reasons: dict[int, str] = {}
 
     def add(self, index: int, reason: str) -> None:
-        """Note picture `index`.
+        """Record picture `index` as broken.
 
         Raises:
-            SGMError: If that is one too many.
+            SGMError: If more pictures are broken than the limit.
         """
         self.reasons.setdefault(index, reason)
         if len(self.reasons) > self.limit:
@@ -46,22 +46,22 @@ class Broken:
 def cached_squares(
     source: Images, key: str, to_square: Square, folder: Path, broken: Broken
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The squares of all readable pictures, made on the first call.
+    """Return the squares of all readable pictures. The first call decodes them.
 
     Args:
-        source: The set of pictures.
-        key: The set's `cache_key`.
-        to_square: How they become squares; without a random crop.
-        folder: Where caches are kept, one file a (set, size, channels, 8 bits or more).
-        broken: Takes note of what cannot be read.
+        source: Set of the pictures.
+        key: Key of the set, its `cache_key`.
+        to_square: Conversion of pictures to squares, without a random crop.
+        folder: Folder of the caches, with one file per (set, size, channels, 8 bits or more).
+        broken: Record of the pictures that cannot be read.
 
     Returns:
         (n, size, size, channels) squares, memory-mapped, and (n,) their indices in the set.
     """
-    kind = "" if to_square.value_range is None else "-ranged"  # more than 8 bits are kept as floats then
+    kind = "" if to_square.value_range is None else "-ranged"  # more than 8 bits are then stored as floats
     file = folder / f"{key[:32]}-{to_square.size}-{to_square.channels}{kind}.npy"
     squares, reasons = _open(file) if file.is_file() else (None, {})
-    # What could not be read may have been a disk that was away.
+    # Pictures may have been unreadable because their disk was missing.
     if squares is None or any(isinstance(square_or_reason(source, to_square, index), np.ndarray) for index in reasons):
         broken.reasons.clear()
         _build(source, to_square, file, broken)
@@ -73,7 +73,7 @@ def cached_squares(
 
 
 def _open(file: Path) -> tuple[np.ndarray, dict[int, str]]:
-    """Squares, and why others are missing: JSON behind the array, so that one rename puts both in place."""
+    """Return the squares, and the reasons why others are missing: JSON after the array, so that one rename writes both."""
     squares: np.memmap = np.load(file, mmap_mode="r")  # type: ignore[type-arg]
     with open(file, "rb") as content:
         content.seek(squares.offset + squares.nbytes)
@@ -97,7 +97,7 @@ def _build(source: Images, to_square: Square, file: Path, broken: Broken) -> Non
 def _write(source: Images, to_square: Square, out: IO[bytes], broken: Broken) -> None:
     first: np.ndarray | None = None
     begin = 0
-    # Decoders give up the interpreter's lock.
+    # Decoders release the interpreter's lock.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(source), 256):
             rows = range(start, min(start + 256, len(source)))
@@ -119,12 +119,12 @@ def _write(source: Images, to_square: Square, out: IO[bytes], broken: Broken) ->
                 out.write(square.tobytes())
     if first is None:
         raise SGMError("Not one picture can be read; check the path.")
-    out.truncate(out.seek(begin + len(source) * first.nbytes))  # rows at the end where pictures are missing
+    out.truncate(out.seek(begin + len(source) * first.nbytes))  # the rows of missing pictures are at the end
     out.write(json.dumps(broken.reasons).encode())
 
 
 def square_or_reason(source: Images, to_square: Square, index: int) -> np.ndarray | str:
-    """A square, or why there is none."""
+    """Return a square, or the reason why there is none."""
     try:
         return to_square(source.picture(index))
     except SGMError as error:

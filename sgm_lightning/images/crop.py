@@ -1,4 +1,4 @@
-"""From a picture of any size to the square that the network sees, as in ADM."""
+"""Conversion of a picture of any size to the square that the network gets, as in ADM."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ class Square:
 
     Args:
         size: Side of the result.
-        channels: 1 or 3.
-        crop: `center`, or `random`: the shorter side is first brought to between `size` and `size` / 0.8 pixels.
-        flip: Mirror every second picture at random.
+        channels: Number of channels, 1 or 3.
+        crop: Position of the crop, `center` or `random`. With `random`, the shorter side is first resized to between `size`
+            and `size` / 0.8 pixels.
+        flip: Whether to mirror each picture with probability 1/2.
         value_range: Pixel values that become −1 and 1, for medical images of 12 bits, or a window of Hounsfield units;
             default 0 and the largest of the type (255, 65535). Signed and floating-point pictures need it.
     """
@@ -37,21 +38,23 @@ class Square:
 
     @property
     def random(self) -> bool:
-        """Whether the square differs from time to time (mirroring apart)."""
+        """True if the square of a picture differs from call to call (apart from mirroring)."""
         return self.crop == "random"
 
     def __call__(self, picture: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        """(size, size, channels) uint8 or uint16 as the picture; float32 for a value range of more than 8 bits.
+        """Return the square, (size, size, channels), with the picture's uint8 or uint16.
+
+        With a value range, squares of more than 8 bits are float32.
 
         Args:
-            picture: (H, W, C) uint8, uint16 or float32.
-            rng: Decides a random crop.
+            picture: Picture of shape (H, W, C), uint8, uint16 or float32.
+            rng: Random generator of a random crop.
 
         Raises:
-            SGMError: If the picture is of floats, and no value range is set.
+            SGMError: If the picture is float32, and no value range is set.
         """
         if picture.dtype != np.uint8 and self.value_range is not None:
-            picture = picture.astype(np.float32)  # files of a set may differ in what type their values need
+            picture = picture.astype(np.float32)  # files of a set may differ in the type that their values need
         elif picture.dtype == np.float32:
             raise SGMError(
                 f"Signed and floating-point pictures need a value range, got values from {picture.min():g} to "
@@ -68,8 +71,8 @@ class Square:
         return picture[top : top + self.size, left : left + self.size]
 
     def tensor(self, square: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(channels, size, size) float32 in [−1, 1]."""
-        low, high = self.value_range or (0.0, float(np.iinfo(square.dtype).max))  # floats have a range
+        """Return a square as (channels, size, size) float32 in [−1, 1]."""
+        low, high = self.value_range or (0.0, float(np.iinfo(square.dtype).max))  # floats have a value range
         x = (square.astype(np.float32) - low) * np.float32(2 / (high - low)) - 1
         if self.value_range is not None:
             x = x.clip(-1, 1)
@@ -86,7 +89,7 @@ class Square:
 
 
 def _resize(picture: np.ndarray, shorter: int) -> np.ndarray:
-    """The shorter side brought to `shorter` pixels."""
+    """Resize the shorter side to `shorter` pixels."""
     if min(picture.shape[:2]) == shorter:
         return picture
     if picture.dtype != np.uint8:  # PIL resizes more than 8 bits as floats only, a channel at a time

@@ -1,4 +1,4 @@
-"""Pixels of an image file."""
+"""Reading of image files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", "
 
 
 def image_files(root: Path) -> list[Path]:
-    """All image files below a folder, in order of their paths.
+    """Return all image files below a folder, in order of their paths.
 
     Raises:
-        SGMError: If there are none.
+        SGMError: If there are no image files.
     """
     if not root.is_dir():
         raise SGMError(f"There is no folder {root}; check the path.")
@@ -27,7 +27,7 @@ def image_files(root: Path) -> list[Path]:
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """(H, W, C): uint8 gray or RGB, uint16 gray, or float32 gray where there are fractions or signs.
+    """Return the pixels, (H, W, C): uint8 gray or RGB, uint16 gray, or float32 gray if there are fractions or signs.
 
     Palettes, transparency and other colour spaces become RGB.
 

@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao et al. 2017), with the halves that our evidence keeps apart."""
+"""Fashion-MNIST (Xiao et al. 2017), with the two halves that the evaluation keeps apart."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 class FashionMNIST(ArrayImages):
     """28 × 28 gray images of ten kinds of clothing: 60,000 for training, 10,000 for testing.
 
-    Read from Debian's package `dataset-fashion-mnist` where it is installed, else downloaded by torchvision.
+    The files are read from Debian's package `dataset-fashion-mnist` if it is installed, else torchvision downloads them.
 
     Args:
-        part: `train`, `test`, or half of the training images: `half_a` (even indices; trains feature extractors) or
-            `half_b` (odd ones; the reference).
+        part: Part of the data: `train`, `test`, or half of the training images: `half_a` (even indices; trains feature
+            extractors) or `half_b` (odd ones; the reference).
         root: Folder of the four `idx` files, gzipped or not, or of torchvision's download.
-        limit: The first so many images only.
-        name: What reports call the set.
+        limit: Number of images to use, from the first one on.
+        name: Name of the set in reports.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ def _load(test: bool, root: str | None) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _idx(folder: Path, name: str) -> torch.Tensor | None:
-    """An array in LeCun's idx format: a magic number whose last byte counts dimensions, their sizes, bytes."""
+    """Return an array in LeCun's idx format: a magic number whose last byte counts dimensions, their sizes, bytes."""
     for path, opener in ((folder / name, open), (folder / f"{name}.gz", gzip.open)):
         if path.is_file():
             with opener(path, "rb") as file:

@@ -18,7 +18,7 @@ from sgm_lightning.images.decode import image_files, read_pixels
 
 
 class _Files(Images):
-    """Files and the name of each one's class, or None."""
+    """Image files and the name of the class of each, or None."""
 
     def __init__(self, files: Sequence[Path], classes: Sequence[str] | None, name: str) -> None:
         # One block of bytes: a list of objects would be copied to every worker, page by page, as it is read.
@@ -55,10 +55,10 @@ class ImageFolder(_Files):
 
     Args:
         path: Folder with the files, in subfolders or not.
-        classes: `auto`: by subfolder where there are several, else none; `subfolder`: the first folder below the path;
-            `prefix`: the file's name up to the first underscore, as in ADM; `none`.
-        limit: The first so many images only.
-        name: What reports call the set; default the folder's name.
+        classes: Source of the classes. `auto`: by subfolder if there are several, else none; `subfolder`: the first folder
+            below the path; `prefix`: the file's name up to the first underscore, as in ADM; `none`.
+        limit: Number of images to use, from the first one on.
+        name: Name of the set in reports; default the folder's name.
 
     Raises:
         SGMError: If there are no images, or files without a class.
@@ -87,13 +87,13 @@ class ImageFolder(_Files):
 
 
 class CSVImages(_Files):
-    """Files named in a CSV with a header line.
+    """Image files that are listed in a CSV with a header line.
 
     Args:
         file: Path of the CSV file.
-        root: Folder that the paths are relative to; default the CSV's.
+        root: Folder that the paths are relative to; default the CSV's folder.
         path_column: Column of the paths.
-        label_column: Column of the classes; no labels where there is no such column.
+        label_column: Column of the classes; no labels if there is no such column.
 
     Raises:
         SGMError: If the file or the column is missing.
@@ -118,7 +118,7 @@ class CSVImages(_Files):
 
 
 def _table(file: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]:
-    """Columns of a CSV, and its rows with their lines; a byte-order mark, as spreadsheets write, is no part of a name."""
+    """Return the columns of a CSV, and its rows with line numbers. A byte-order mark, as of spreadsheets, is left out."""
     try:
         with open(file, newline="", encoding="utf-8-sig") as text:
             reader = csv.DictReader(text)
@@ -129,5 +129,5 @@ def _table(file: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]
 
 
 def _natural(name: str) -> tuple[bool, int, str]:
-    """Classes that are numbers in order of the numbers."""
+    """Return a sort key that puts classes that are numbers in order of the numbers."""
     return (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)

@@ -1,4 +1,4 @@
-"""Minority levels: how many quantiles of a data set's minority scores an image exceeds."""
+"""Minority levels: the number of quantiles of a data set's minority scores that an image exceeds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sgm_lightning.files.atomic import write
 from sgm_lightning.images.base import Images
 from sgm_lightning.images.subset import Subset
 
-_MADE = "made"  # of the file's header
+_MADE = "made"  # key in the file's header
 
 
 @dataclass
@@ -27,10 +27,10 @@ class Levels:
     """Minority scores and levels of every image of a set.
 
     Attributes:
-        scores: (N,) float32 minority scores; NaN for a picture that could not be read.
-        levels: (N,) int64 in [0, L), L − 1 the rarest; −1 without a score.
-        thresholds: (L − 1,) float32, rising.
-        made: How they were made; `source` is the set's `identity`.
+        scores: Minority scores, (N,) float32; NaN for a picture that could not be read.
+        levels: Levels, (N,) int64 in [0, L), L − 1 the rarest; −1 without a score.
+        thresholds: Thresholds between levels, (L − 1,) float32, rising.
+        made: Record of the settings that made them; `source` is the set's `identity`.
     """
 
     scores: Tensor
@@ -40,7 +40,7 @@ class Levels:
 
     @property
     def num_levels(self) -> int:
-        """L."""
+        """Number L of levels."""
         return len(self.thresholds) + 1
 
     def write(self, path: Path) -> None:
@@ -50,7 +50,7 @@ class Levels:
 
 
 def thresholds(scores: Tensor, num_levels: int) -> Tensor:
-    """(L − 1,) float32 quantiles 1/L … (L − 1)/L of (N,) scores, between neighbours linearly.
+    """Return the quantiles 1/L … (L − 1)/L of (N,) scores, interpolated linearly, (L − 1,) float32.
 
     Raises:
         SGMError: If there are fewer than two levels, or fewer scores than levels.
@@ -64,7 +64,7 @@ def thresholds(scores: Tensor, num_levels: int) -> Tensor:
 
 
 def level_of(scores: Tensor, at: Tensor) -> Tensor:
-    """(N,) int64: how many of the thresholds `at` lie below each score (Um, Lee & Ye, ICLR 2024).
+    """Return the number of thresholds `at` that lie below each score, (N,) int64 (Um, Lee & Ye, ICLR 2024).
 
     >>> level_of(torch.tensor([0.1, 0.5, 0.6, 2.0]), torch.tensor([0.5, 1.0]))
     tensor([0, 0, 1, 2])
@@ -73,10 +73,10 @@ def level_of(scores: Tensor, at: Tensor) -> Tensor:
 
 
 def read_levels(path: str | Path) -> Levels:
-    """What `sgm-lightning score` wrote.
+    """Read a file that `sgm-lightning score` wrote.
 
     Raises:
-        SGMError: If the file is missing or is none of its files.
+        SGMError: If the file is missing or was not written by it.
     """
     if not Path(path).is_file():
         raise SGMError(f"There is no file of minority levels at {path}; make one with `sgm-lightning score`.")
@@ -90,7 +90,7 @@ def read_levels(path: str | Path) -> Levels:
 
 
 def identity(source: Images) -> str:
-    """SHA-256 that tells a set from another wherever it is kept: of N and the pixels of 16 pictures, evenly spread."""
+    """Return a SHA-256 that identifies a set wherever it is stored: of N and the pixels of 16 pictures, evenly spread."""
     digest = hashlib.sha256(str(len(source)).encode())
     for index in sorted({round(i) for i in np.linspace(0, len(source) - 1, 16)}):
         try:
@@ -105,8 +105,8 @@ class MinorityLevels(Subset):
     """The images of a set that have a minority score; their class is the level.
 
     Args:
-        source: The images that were scored.
-        file: What `sgm-lightning score` wrote of them.
+        source: Images that were scored.
+        file: File that `sgm-lightning score` wrote for them.
 
     Raises:
         SGMError: If the file is of other images.

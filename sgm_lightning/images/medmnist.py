@@ -13,16 +13,16 @@ from sgm_lightning.images.base import ArrayImages
 
 
 class MedMNIST(ArrayImages):
-    """A two-dimensional set of MedMNIST, through its own package, which downloads it where allowed.
+    """A two-dimensional set of MedMNIST, read by the package `medmnist`, which downloads it if allowed.
 
     Args:
         flag: Name of the set: `pneumoniamnist`, `chestmnist`, `pathmnist`, `bloodmnist` …
-        part: `train`, `val` or `test`.
+        part: Part of the data: `train`, `val` or `test`.
         size: Side in pixels: 28, 64, 128 or 224.
         root: Folder of the `.npz` files; default $SGM_CACHE, or ~/.cache/sgm_lightning.
-        download: Whether to fetch what is not there.
-        limit: The first so many images only.
-        name: What reports call the set.
+        download: Whether to download missing files.
+        limit: Number of images to use, from the first one on.
+        name: Name of the set in reports.
 
     Raises:
         SGMError: If the package or the files are missing.
@@ -57,5 +57,5 @@ class MedMNIST(ArrayImages):
         images = torch.from_numpy(data.imgs[:limit])
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
         labels = torch.from_numpy(data.labels[:limit].astype("int64"))
-        # Several findings an image are no class.
+        # Several findings per image are no class.
         super().__init__(images, labels[:, 0] if labels.shape[1] == 1 else None, name or f"{flag} {part}")

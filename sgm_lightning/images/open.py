@@ -1,4 +1,4 @@
-"""Images by their path alone."""
+"""Opening of images by their path."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sgm_lightning.images.files import ImageFolder
 
 
 def open_images(path: str) -> dict[str, Images]:
-    """The sets of images at a path: a run's baseline and samples, an archive, or a folder of image files.
+    """Return the sets of images at a path: a run's baseline and samples, an archive, or a folder of image files.
 
     Raises:
-        SGMError: If there is nothing of the kind.
+        SGMError: If there are no such images.
     """
     here = Path(path)
     if (here / "samples.npz").is_file():

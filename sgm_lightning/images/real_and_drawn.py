@@ -1,4 +1,4 @@
-"""Real images and a model's own, for a discriminator between them."""
+"""Real images and samples of a model, for a discriminator between them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sgm_lightning.images.base import Images
 
 
 class RealAndDrawn(Images):
-    """Images of two sets: class 0 is drawn by a model, class 1 real.
+    """Images of two sets: class 0 is drawn by a model, class 1 is real.
 
     Args:
         drawn: Samples of the model.
-        real: Real images; about as many.
+        real: Real images, about as many.
     """
 
     def __init__(self, drawn: Images, real: Images) -> None:

@@ -1,4 +1,4 @@
-"""Squares by index, however they are kept."""
+"""Squares by index, from a cache or decoded on demand."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Squares:
     """The squares of a set's pictures, with labels.
 
     Args:
-        source: The set of pictures.
-        to_square: How they become squares.
-        max_broken: Pictures that may be unreadable; they are named, and others take their places.
-        cache: Whether decoded squares are kept on the disk ($SGM_CACHE), if that pays: files, centre crop, up to 8 GiB.
+        source: Set of the pictures.
+        to_square: Conversion of pictures to squares.
+        max_broken: Number of pictures that may be unreadable. A warning names them, and other pictures take their places.
+        cache: Whether decoded squares are cached on the disk ($SGM_CACHE) if that pays: files, centre crop, up to 8 GiB.
 
     Raises:
         SGMError: If more pictures are broken.
@@ -44,7 +44,7 @@ class Squares:
         return len(self.indices)
 
     def read(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, int | None]:
-        """(C, size, size) float32 in [−1, 1], and its label; the next readable one where the picture is broken."""
+        """Return a square, (C, size, size) float32 in [−1, 1], and its label, or the next readable one if it is broken."""
         if self.kept is not None:
             square = np.asarray(self.kept[row])
         else:
@@ -52,7 +52,7 @@ class Squares:
         return self.to_square.tensor(square, rng), None if self.labels is None else int(self.labels[row])
 
     def _bytes(self) -> int:
-        """Of all squares, judged by the first readable one."""
+        """Return the size of all squares in bytes, estimated from the first readable one."""
         first = (square_or_reason(self.source, self.to_square, index) for index in range(len(self.source)))
         return len(self.source) * next((square.nbytes for square in first if not isinstance(square, str)), 0)
 

@@ -16,9 +16,9 @@ class Subset(Images):
     """Some images of a set, with their labels and scores.
 
     Args:
-        source: The set that they are taken from.
-        indices: Rising indices of those that are taken.
-        name: What reports call the subset; default the set's name.
+        source: Set that the images are taken from.
+        indices: Rising indices of the images that are taken.
+        name: Name of the subset in reports; default the set's name.
     """
 
     def __init__(self, source: Images, indices: Sequence[int] | np.ndarray, name: str | None = None) -> None:
@@ -48,8 +48,8 @@ class LongTail(Subset):
     """The first images of every class, fewer from class to class.
 
     Args:
-        source: The whole set, with labels.
-        factor: Images of the largest class over those of the smallest.
+        source: Whole set, with labels.
+        factor: Number of images of the largest class over that of the smallest.
         order: Classes from the largest to the smallest; default in order of the labels.
 
     Raises:
@@ -74,7 +74,9 @@ class LongTail(Subset):
 
 
 def long_tail_counts(largest: int, num_classes: int, factor: float) -> list[int]:
-    """Images of every class: from `largest` exponentially down to largest / factor (Cui et al. 2019), at least one.
+    """Return the number of images of every class, at least one.
+
+    It falls exponentially from `largest` to largest / factor (Cui et al. 2019).
 
     >>> long_tail_counts(6000, 10, 100)
     [6000, 3596, 2156, 1292, 774, 464, 278, 166, 100, 60]

@@ -18,13 +18,13 @@ class TorchvisionImages(Images):
     """A data set of `torchvision.datasets` (CIFAR10, CelebA, LSUN, ImageNet, …), labelled where an image has one class.
 
     Args:
-        dataset: Name of the class.
+        dataset: Name of the class in `torchvision.datasets`.
         root: Folder of the data set.
         options: Further arguments of the class, such as `{train: false, download: true}` or `{split: test}`.
-        size: Side to which images are brought: the shorter side resized (bicubic, antialiased), then the centre cropped;
-            null: as they are.
-        limit: The first so many images only.
-        name: What reports call the set.
+        size: Side of the images: the shorter side is resized to it (bicubic, antialiased), then the centre is cropped; null
+            keeps their size.
+        limit: Number of images to use, from the first one on.
+        name: Name of the set in reports.
     """
 
     one_size = "set `size` to bring them to one"

@@ -1,4 +1,4 @@
-"""Measures of rarity and realism: free functions, and the same as torchmetrics."""
+"""Measures of rarity and realism, as functions and as torchmetrics."""
 
 from sgm_lightning.metrics.density import (
     avg_knn,

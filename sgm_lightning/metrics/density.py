@@ -1,7 +1,7 @@
-"""How rare and how real samples are among real ones, from distances in a feature space.
+"""Rarity and realism of samples with respect to real images, from distances in a feature space.
 
-All functions take features, (N, D) and (M, D), of samples and of real images, and are exact: distances that decide are
-computed in float64. Real ones given as `RealFeatures` share their neighbours between calls.
+All functions take features of samples, (N, D), and of real images, (M, D). They are exact: distances that decide a
+comparison are computed in float64. Real features given as `RealFeatures` share their neighbours between calls.
 
 Example:
     >>> import torch
@@ -27,14 +27,14 @@ from sgm_lightning.metrics.real import RealFeatures
 
 
 def avg_knn(samples: Tensor, real: Tensor | RealFeatures, k: int = 5) -> Tensor:
-    """AvgkNN: mean distance to the k nearest real images, (N,) float64; higher = rarer (Um & Ye 2024)."""
+    """Return AvgkNN, the mean distance to the k nearest real images, (N,) float64; higher = rarer (Um & Ye 2024)."""
     return nearest(samples, RealFeatures.of(real).features, k).distances.mean(1)
 
 
 def local_outlier_factor(samples: Tensor, real: Tensor | RealFeatures, k: int = 20) -> Tensor:
-    """LOF of each sample with respect to the real images, (N,) float64; about 1 inside clusters, higher = rarer.
+    """Return each sample's LOF with respect to the real images, (N,) float64; about 1 inside clusters, higher = rarer.
 
-    Ratio of the local reachability density of the neighbours to the sample's own (Breunig et al. 2000).
+    It is the ratio of the local reachability density of the neighbours to that of the sample (Breunig et al. 2000).
     """
     real = RealFeatures.of(real)
     of_real = real.neighbours(k)
@@ -50,7 +50,7 @@ def local_outlier_factor(samples: Tensor, real: Tensor | RealFeatures, k: int = 
 
 
 def rarity_score(samples: Tensor, real: Tensor | RealFeatures, k: int = 3) -> Tensor:
-    """Radius of the smallest real ball that holds a sample, (N,) float64; 0 outside all balls (Han et al. 2023).
+    """Return the radius of the smallest real ball that holds a sample, (N,) float64; 0 outside all (Han et al. 2023).
 
     A ball reaches from a real image to its k-th nearest real neighbour.
     """
@@ -80,20 +80,20 @@ class Prdc(NamedTuple):
 
 
 class PerSampleFidelity(NamedTuple):
-    """What precision and density are means of, (N,) float64."""
+    """Values of each sample whose means are precision and density, (N,) float64."""
 
     precision: Tensor
     density: Tensor
 
 
 def fidelity(samples: Tensor, real: Tensor | RealFeatures, k: int = 3) -> PerSampleFidelity:
-    """Whether each sample lies in a real ball, and how many hold it, over k."""
+    """Return 1 for samples inside a real ball, else 0, and the number of real balls that hold the sample, over k."""
     held, _ = _held(samples, RealFeatures.of(real), k)
     return PerSampleFidelity((held > 0).double(), held / k)
 
 
 def prdc(samples: Tensor, real: Tensor | RealFeatures, k: int = 3) -> Prdc:
-    """Precision, recall, density and coverage."""
+    """Return precision, recall, density and coverage."""
     real = RealFeatures.of(real)
     held, covered = _held(samples, real, k)
     recalled = torch.cat([inside.any(1) for _, inside in within(real.features, samples, RealFeatures(samples).radii(k))])
@@ -106,9 +106,9 @@ def prdc(samples: Tensor, real: Tensor | RealFeatures, k: int = 3) -> Prdc:
 
 
 def memorised_share(samples: Tensor, training: Tensor, held_out: Tensor) -> Tensor:
-    """Whether each sample is nearer to a training image than to any of an equally large held-out set, (N,) bool.
+    """Return True where a sample is nearer to a training image than to any of an equally large held-out set, (N,) bool.
 
-    Half of them is what chance gives.
+    By chance, half of the samples are.
     """
     check_features(held_out, "held-out images", 1)
     count = min(len(training), len(held_out))
@@ -117,7 +117,7 @@ def memorised_share(samples: Tensor, training: Tensor, held_out: Tensor) -> Tens
 
 
 def _held(samples: Tensor, real: RealFeatures, k: int) -> tuple[Tensor, Tensor]:
-    """How many real balls hold each sample, (N,) float64, and which balls hold some sample, (M,) bool."""
+    """Return the number of real balls that hold each sample, (N,) float64, and a mask of balls with samples, (M,) bool."""
     covered = torch.zeros(len(real), dtype=torch.bool, device=real.features.device)
     counts = []
     for _, inside in within(samples, real.features, real.radii(k)):

@@ -18,12 +18,12 @@ from sgm_lightning.metrics.real import RealFeatures
 class FrechetDistance(Metric):
     """FID in InceptionV3's pool features, sFID in its spatial ones, FD in any other space (Heusel et al. 2017).
 
-    Means and covariances are summed as samples come, in float64 and around the reference's mean, in D × D memory. Biased
-    upwards below some 2048 samples: compare at equal N.
+    Means and covariances are summed as samples arrive, in float64 and around the reference's mean, in D × D memory. The
+    value is biased upwards below about 2048 samples: compare at equal N.
 
     Args:
         real: (M, D) features of real images, or their moments.
-        **kwargs: As in `torchmetrics.Metric`.
+        **kwargs: Options of `torchmetrics.Metric`.
 
     Example:
         >>> import torch
@@ -53,7 +53,7 @@ class FrechetDistance(Metric):
         self.add_state("products", torch.zeros_like(known.covariance), dist_reduce_fx="sum")
 
     def update(self, rows: Tensor, index: Tensor) -> None:
-        """Take up (B, D) features of the samples `index`; those that this process has seen already are left out."""
+        """Add (B, D) features of the samples `index`, without those that this process has already seen."""
         index = index.to(self.device, torch.int64)
         new = torch.ones_like(index, dtype=torch.bool)
         if self.index:
@@ -66,10 +66,10 @@ class FrechetDistance(Metric):
         self.products = self.products + centred.T @ centred
 
     def compute(self) -> Tensor:
-        """The distance, float64.
+        """Return the distance, float64.
 
         Raises:
-            SGMError: With fewer than two samples, or if two processes were given the same one.
+            SGMError: If there are fewer than two samples, or two processes were given the same one.
         """
         index = dim_zero_cat(self.index) if len(self.index) else torch.empty(0)
         count = len(index)
@@ -92,9 +92,9 @@ class KernelDistance(IndexedMetric):
     Args:
         real: (M, D) features of real images.
         subsets: Number of subsets.
-        subset_size: Samples a subset.
-        seed: Of the subsets.
-        **kwargs: As in `torchmetrics.Metric`.
+        subset_size: Number of samples per subset.
+        seed: Seed of the random subsets.
+        **kwargs: Options of `torchmetrics.Metric`.
     """
 
     higher_is_better = False
@@ -114,7 +114,7 @@ class KernelDistance(IndexedMetric):
         self.subsets, self.subset_size, self.seed = subsets, subset_size, seed
 
     def compute(self) -> dict[str, Tensor]:
-        """`kid`, and `standard_error` over the subsets."""
+        """Return `kid`, and its `standard_error` over the subsets."""
         rows = self.ordered()[1]
         found = kernel_distance(rows, self.real, self.subsets, self.subset_size, self.seed)
         return {

@@ -19,16 +19,17 @@ class Moments(NamedTuple):
 
 
 def moments(features: Tensor) -> Moments:
-    """Mean and unbiased covariance of (N, D) features, N ≥ 2."""
+    """Return mean and unbiased covariance of (N, D) features, N ≥ 2."""
     check_features(features, "features", 2)
     values = features.double()
     return Moments(values.mean(0), torch.cov(values.T).reshape(values.shape[1], values.shape[1]))
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
-    """‖μ_1 − μ_2‖² + tr(Σ_1 + Σ_2 − 2 (Σ_1 Σ_2)^½) (Heusel et al. 2017). Biased upwards below some 2048 samples.
+    """Return ‖μ_1 − μ_2‖² + tr(Σ_1 + Σ_2 − 2 (Σ_1 Σ_2)^½) (Heusel et al. 2017).
 
-    The trace of the square root is that of (Σ_1^½ Σ_2 Σ_1^½)^½, whose eigenvalues are real.
+    The trace of the square root is that of (Σ_1^½ Σ_2 Σ_1^½)^½, whose eigenvalues are real. The distance is biased upwards
+    below about 2048 samples.
     """
     values, vectors = torch.linalg.eigh(first.covariance)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
@@ -38,14 +39,14 @@ def frechet_distance(first: Moments, second: Moments) -> float:
 
 
 class KID(NamedTuple):
-    """Mean over subsets, and the standard error of that mean."""
+    """The mean over subsets, and the standard error of that mean."""
 
     value: float
     standard_error: float
 
 
 def kernel_distance(samples: Tensor, real: Tensor, subsets: int = 100, subset_size: int = 1000, seed: int = 0) -> KID:
-    """Unbiased squared MMD under the kernel (x·y / D + 1)³ (Bińkowski et al. 2018)."""
+    """Return the unbiased squared MMD under the kernel (x·y / D + 1)³ (Bińkowski et al. 2018)."""
     check_features(samples, "samples", subset_size)
     check_features(real, "reference samples", subset_size)
     source = np.random.default_rng(seed)

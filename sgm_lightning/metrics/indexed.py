@@ -1,4 +1,4 @@
-"""Metrics whose states know which sample is which, so that order, repetition and the number of processes do not matter."""
+"""Metrics whose states record sample indices, so that order, repetition and the number of processes do not matter."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class PerSample:
     """A value for every sample.
 
     Attributes:
-        index: (N,) int64, ascending, each once.
-        values: (N,) float64.
+        index: Sample indices, (N,) int64, ascending, each once.
+        values: Values of the samples, (N,) float64.
     """
 
     index: Tensor
@@ -32,7 +32,7 @@ class IndexedMetric(Metric, ABC):
 
     Args:
         row_shape: Shape of a row: () for values, (D,) for features.
-        **kwargs: As in `torchmetrics.Metric`.
+        **kwargs: Options of `torchmetrics.Metric`.
     """
 
     full_state_update = False
@@ -46,19 +46,19 @@ class IndexedMetric(Metric, ABC):
         self.add_state("rows", [], dist_reduce_fx="cat")
 
     def update(self, rows: Tensor, index: Tensor) -> None:
-        """Take up (B, …) rows of the samples `index`, (B,) int64."""
+        """Add (B, …) rows of the samples `index`, (B,) int64."""
         if len(rows) != len(index):
             raise SGMError(f"Every row needs one sample index, got {len(rows)} rows and {len(index)} indices.")
         self.index.append(index.to(self.device, torch.int64))
         self.rows.append(rows.detach().to(self.device))
 
     def ordered(self) -> tuple[Tensor, Tensor]:
-        """Indices, ascending, and their rows.
+        """Return the indices, ascending, and their rows.
 
         Raises:
-            SGMError: If there are none.
+            SGMError: If there are no rows.
         """
-        # Lists until the processes have shared them, tensors then.
+        # The states are lists until the processes have shared them, then tensors.
         index, rows = (dim_zero_cat(state) if len(state) else torch.empty(0) for state in (self.index, self.rows))
         if not len(index):
             raise SGMError(f"{type(self).__name__} has seen no samples; update it first.")
@@ -69,28 +69,28 @@ class IndexedMetric(Metric, ABC):
         return index[first], rows[order[first]]
 
     def _sync_dist(self, *args: Any, **kwargs: Any) -> None:
-        if not self.index:  # torchmetrics would send a flat, empty float tensor, which joins with nothing
+        if not self.index:  # torchmetrics would send a flat, empty float tensor, which cannot be joined with rows
             self.index.append(torch.empty(0, dtype=torch.int64, device=self.device))
             self.rows.append(torch.empty(0, *self.row_shape, device=self.device))
         super()._sync_dist(*args, **kwargs)
 
 
 class PerSampleMetric(IndexedMetric):
-    """A metric that is the mean of one value a sample.
+    """A metric that is the mean of one value per sample.
 
-    Reports read its attributes `label` (where `{k}` stands for its `k`), `unit` and `k`, where it has them.
+    Reports read its attributes `label` (where `{k}` stands for its `k`), `unit` and `k`, if it has them.
     """
 
     @abstractmethod
     def values(self, rows: Tensor) -> Tensor:
-        """(N,) value of every row."""
+        """Return the value of every row, (N,)."""
 
     def compute(self) -> Any:
-        """Mean over all samples of all processes, float64."""
+        """Return the mean over all samples of all processes, float64."""
         return self._per_sample().values.mean()
 
     def per_sample(self) -> PerSample:
-        """The value of every sample of all processes; like `compute`, to be called by all of them."""
+        """Return the value of every sample of all processes. Like `compute`, all of them must call it."""
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
             return self._per_sample()
 

@@ -1,4 +1,4 @@
-"""Rarity for the model itself, as torchmetrics: minority score and bound, computed while images come in."""
+"""Rarity under the model, as torchmetrics: minority score and bound, computed as images arrive."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class MinorityScoreMetric(PerSampleMetric):
     """The minority score of finished images (Um & Ye, ECCV 2024); higher = rarer.
 
     Args:
-        score: Definition of the score; of several, at several noise levels say, the mean is taken.
-        denoiser: Model that scores.
+        score: Definition of the score, or several, e.g. at several noise levels, whose mean is taken.
+        denoiser: Denoiser of the model that scores.
         seed: Seed of the draws; those of sample i depend on (seed, i) alone.
         **kwargs: Options of `torchmetrics.Metric`.
     """
@@ -47,7 +47,7 @@ class NegativeELBO(PerSampleMetric):
     """NELBO of finished images in bits per dimension, on the denoiser's chain; higher = rarer.
 
     Args:
-        denoiser: Model on its chain of K indices; a chain has its own bound.
+        denoiser: Denoiser of the model on its chain of K indices; the bound depends on the chain.
         num_strata: Number of strata of the chain, or None for the full sum; see `negative_elbo`.
         seed: Seed of the draws.
         clip: Whether x0_hat is clipped, as in sampling.
@@ -63,7 +63,7 @@ class NegativeELBO(PerSampleMetric):
         self.denoiser, self.num_strata, self.seed, self.clip = denoiser, num_strata, seed, clip
 
     def update(self, images: Tensor, index: Tensor, condition: Condition | None = None) -> None:
-        """Bound (B, C, H, W) uint8 images of the samples `index`."""
+        """Estimate the bound of (B, C, H, W) uint8 images of the samples `index`."""
         found = negative_elbo(images, self.denoiser, self.seed, index.tolist(), self.num_strata, condition, self.clip)
         super().update(torch.stack(list(found), 1), index)
 
@@ -71,7 +71,7 @@ class NegativeELBO(PerSampleMetric):
         return rows[:, 0]
 
     def compute(self) -> dict[str, Tensor]:
-        """Means: `nelbo`, the `score` in it, and the `standard_error` that drawing steps leaves in a single sample."""
+        """Return means: `nelbo`, the `score` in it, and the `standard_error` of a single sample due to drawing steps."""
         rows = self.ordered()[1].double()
         total, error, score = rows.mean(0)
         return {"nelbo": total, "score": score, "standard_error": error}

@@ -1,4 +1,4 @@
-"""Nearest neighbours in blocks: two matrices of any length, one block of their distances in memory."""
+"""Nearest neighbours between matrices of any length, with one block of their distances in memory at a time."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor
 
 from sgm_lightning.errors import SGMError
 
-# Rows of a block such that it holds at most this many distances: 128 MB.
+# Largest number of distances in a block: 128 MB.
 _BLOCK = 32_000_000
-# Numbers in a block of float64 differences: 4 MB.
+# Largest number of float64 differences in a block: 4 MB.
 _CACHE = 500_000
 # float32 products err by less than this share of the squared norms; closer decisions are taken in float64.
 _DOUBT = 1e-5
 
 
 class Neighbours(NamedTuple):
-    """The k nearest, in ascending order.
+    """The k nearest neighbours, in ascending order of distance.
 
     Attributes:
-        distances: (N, k) float64, Euclidean.
-        indices: (N, k) int64.
+        distances: Euclidean distances, (N, k) float64.
+        indices: Rows of the neighbours, (N, k) int64.
     """
 
     distances: Tensor
@@ -31,7 +31,7 @@ class Neighbours(NamedTuple):
 
 
 def check_features(features: Tensor, name: str, least: int = 1) -> None:
-    """Raise unless the features are (N, D), finite, and at least `least`."""
+    """Raise unless the features are (N, D), finite, and N is at least `least`."""
     if features.ndim != 2:
         raise SGMError(f"{name} must be features of shape (N, D), got {tuple(features.shape)}; flatten them.")
     if len(features) < least:
@@ -41,15 +41,15 @@ def check_features(features: Tensor, name: str, least: int = 1) -> None:
 
 
 def nearest(queries: Tensor, reference: Tensor, k: int, exclude_self: bool = False) -> Neighbours:
-    """The k nearest rows of `reference` to every row of `queries`.
+    """Return the k nearest rows of `reference` to every row of `queries`.
 
     Candidates are found by float32 matrix products; their distances are then computed in float64.
 
     Args:
-        queries: (N, D).
-        reference: (M, D).
-        k: How many.
-        exclude_self: The two are the same, and a row is no neighbour of itself.
+        queries: Features of shape (N, D).
+        reference: Features of shape (M, D).
+        k: Number of neighbours.
+        exclude_self: Whether the two are the same, and a row is no neighbour of itself.
 
     Raises:
         SGMError: If M is too small for k, or features are not finite.
@@ -73,7 +73,7 @@ def nearest(queries: Tensor, reference: Tensor, k: int, exclude_self: bool = Fal
 
 
 def squared_distances(queries: Tensor, reference: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """First row and squared distances (n, M), float32, of one block of queries after another; a block may be written to."""
+    """Yield first row and squared distances (n, M), float32, of each block of queries; a block may be written to."""
     centre = reference.mean(0, dtype=torch.float64).to(reference.dtype)
     reference = (reference - centre).float()
     norms = reference.square().sum(1)
@@ -85,7 +85,10 @@ def squared_distances(queries: Tensor, reference: Tensor) -> Iterator[tuple[int,
 
 
 def within(queries: Tensor, reference: Tensor, radii: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """First row and mask (n, M) of blocks: whether ‖query − reference_j‖ < radii_j, decided in float64 where it is close."""
+    """Yield first row and mask (n, M) of each block of queries.
+
+    The mask is true where ‖query − reference_j‖ < radii_j, decided in float64 where it is close.
+    """
     centre = reference.mean(0, dtype=torch.float64)
     scale = (reference.double() - centre).square().sum(1)
     limit = radii.double().square()
@@ -103,7 +106,7 @@ def within(queries: Tensor, reference: Tensor, radii: Tensor) -> Iterator[tuple[
 
 
 def _exact(queries: Tensor, reference: Tensor, candidates: Tensor) -> Tensor:
-    """Squared distances (n, c) in float64, a few rows at a time: as many as the processor's cache holds."""
+    """Return squared distances (n, c) in float64, computed a few rows at a time, as many as the processor's cache holds."""
     rows = max(1, _CACHE // (candidates.shape[1] * reference.shape[1]))
     return torch.cat(
         [

@@ -1,4 +1,4 @@
-"""The real images that samples are measured against, in one feature space."""
+"""Features of the real images that samples are compared with."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 from sgm_lightning.metrics.neighbours import Neighbours, check_features, nearest
 
-# The local outlier factor's; metrics with smaller k read the first columns.
+# The k of the local outlier factor; metrics with smaller k read the first columns.
 _USUAL_K = 20
 
 
 class RealFeatures(nn.Module):
-    """Real features and, once asked for, their neighbours among themselves, which all metrics share.
+    """Features of real images and, once needed, the neighbours among them, which all metrics share.
 
     Args:
-        features: (M, D).
+        features: Features of shape (M, D).
     """
 
     features: Tensor
@@ -31,11 +31,11 @@ class RealFeatures(nn.Module):
 
     @classmethod
     def of(cls, real: Tensor | RealFeatures) -> RealFeatures:
-        """Plain features, wrapped."""
+        """Return `real` as `RealFeatures`; plain features are wrapped."""
         return real if isinstance(real, RealFeatures) else cls(real)
 
     def neighbours(self, k: int) -> Neighbours:
-        """The k nearest other real images of every real one."""
+        """Return the k nearest other real images of every real image."""
         known = self._neighbours
         if known is None or known.distances.shape[1] < k or known.distances.device != self.features.device:
             self._neighbours = nearest(self.features, self.features, k, exclude_self=True)
@@ -44,15 +44,15 @@ class RealFeatures(nn.Module):
         return Neighbours(found.distances[:, :k], found.indices[:, :k])
 
     def radii(self, k: int) -> Tensor:
-        """(M,) float64 distance to the k-th nearest other real image."""
+        """Return the distance to the k-th nearest other real image, (M,) float64."""
         return self.neighbours(k).distances[:, -1]
 
     def tail(self, share: float, k: int = 5) -> Tensor:
-        """Indices of the `share` of the images that are farthest from the others (AvgkNN), ascending."""
-        usual = max(k, min(_USUAL_K, len(self) - 1))  # LOF asks for as many next
+        """Return the indices of the `share` of the images that are farthest from the others (AvgkNN), ascending."""
+        usual = max(k, min(_USUAL_K, len(self) - 1))  # LOF needs as many next
         rarity = self.neighbours(usual).distances[:, :k].mean(1)
         return torch.sort(rarity.topk(self.tail_size(share)).indices).values
 
     def tail_size(self, share: float) -> int:
-        """How many images the tail has."""
+        """Return the number of images in the tail."""
         return max(1, round(share * len(self)))

@@ -16,8 +16,9 @@ class PrecisionRecall(IndexedMetric):
 
     Args:
         real: (M, D) features of real images, M > k.
-        k: A ball reaches to the k-th nearest of its own kind; more than k samples are needed.
-        **kwargs: As in `torchmetrics.Metric`.
+        k: Number of neighbours: a ball reaches to the k-th nearest feature of the same set, so more than k samples are
+            needed.
+        **kwargs: Options of `torchmetrics.Metric`.
     """
 
     higher_is_better = True
@@ -29,12 +30,12 @@ class PrecisionRecall(IndexedMetric):
         self.k = k
 
     def compute(self) -> dict[str, Tensor]:
-        """`precision`, `recall`, `density`, `coverage`; see `density.Prdc`."""
+        """Return `precision`, `recall`, `density`, `coverage`; see `density.Prdc`."""
         found = density.prdc(self.ordered()[1], self.real, self.k)
         return {name: self.real.features.new_tensor(value).double() for name, value in found._asdict().items()}
 
     def per_sample(self) -> dict[str, PerSample]:
-        """`precision` (0 or 1) and `density` of every sample; like `compute`, to be called by all processes."""
+        """Return `precision` (0 or 1) and `density` of every sample. Like `compute`, all processes must call it."""
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
             index, rows = self.ordered()
             found = density.fidelity(rows, self.real, self.k)

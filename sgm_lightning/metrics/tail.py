@@ -13,7 +13,7 @@ from sgm_lightning.metrics.real import RealFeatures
 
 
 class _AgainstReal(PerSampleMetric):
-    """Rows are (N, D) features; `real` is (M, D), or `RealFeatures` that several metrics share."""
+    """A metric whose rows are (N, D) features; `real` is (M, D), or `RealFeatures` that several metrics share."""
 
     higher_is_better = True
 
@@ -29,8 +29,8 @@ class AvgKNN(_AgainstReal):
 
     Args:
         real: (M, D) features of real images.
-        k: Neighbours.
-        **kwargs: As in `torchmetrics.Metric`.
+        k: Number of neighbours.
+        **kwargs: Options of `torchmetrics.Metric`.
 
     Example:
         >>> import torch
@@ -54,8 +54,8 @@ class LocalOutlierFactor(_AgainstReal):
 
     Args:
         real: (M, D) features of real images, M > k.
-        k: Neighbours.
-        **kwargs: As in `torchmetrics.Metric`.
+        k: Number of neighbours.
+        **kwargs: Options of `torchmetrics.Metric`.
     """
 
     def __init__(self, real: Tensor | RealFeatures, k: int = 20, **kwargs: Any) -> None:
@@ -71,7 +71,7 @@ class RarityScore(_AgainstReal):
     Args:
         real: (M, D) features of real images, M > k.
         k: A ball reaches from a real image to its k-th nearest.
-        **kwargs: As in `torchmetrics.Metric`.
+        **kwargs: Options of `torchmetrics.Metric`.
     """
 
     def __init__(self, real: Tensor | RealFeatures, k: int = 3, **kwargs: Any) -> None:
@@ -81,7 +81,7 @@ class RarityScore(_AgainstReal):
         return density.rarity_score(rows, self.real, self.k)
 
     def compute(self) -> dict[str, Tensor]:
-        """`rarity`: mean over the samples that some ball holds (NaN if none); `outside`: share of the others."""
+        """Return `rarity`, the mean over the samples inside a ball (NaN if none), and `outside`, the share of the others."""
         values = self._per_sample().values
         inside = values > 0
         return {"rarity": values[inside].mean(), "outside": 1 - inside.double().mean()}
@@ -93,7 +93,7 @@ class Memorised(PerSampleMetric):
     Args:
         training: (M, D) features of training images.
         held_out: (M', D) features of images that the model never saw; of both, the first min(M, M') are used.
-        **kwargs: As in `torchmetrics.Metric`.
+        **kwargs: Options of `torchmetrics.Metric`.
     """
 
     higher_is_better = False

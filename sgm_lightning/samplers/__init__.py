@@ -1,4 +1,4 @@
-"""Samplers: the chain once, an update per file; and methods that change a chain, or choose between several."""
+"""Samplers, which share one reverse chain, and methods that change a chain or choose between several."""
 
 from sgm_lightning.samplers.base import Sampler, SamplingMethod, State
 from sgm_lightning.samplers.best_of import BestOf

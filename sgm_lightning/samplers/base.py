@@ -1,4 +1,4 @@
-"""The reverse chain, written once; a sampler is its update."""
+"""The reverse chain, which all samplers share; a sampler defines its update."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class SamplingMethod(nn.Module, ABC):
 
     @property
     def plain(self) -> SamplingMethod:
-        """The method without its own preference for the tail, which draws the baseline."""
+        """The method without its preference for the tail, which draws the baseline."""
         return self
 
     @abstractmethod
     def indices(self, num_steps: int) -> list[int]:
-        """Respaced indices in the order of sampling."""
+        """Return the respaced indices in the order of sampling."""
 
     @abstractmethod
     def forward(
@@ -47,14 +47,14 @@ class SamplingMethod(nn.Module, ABC):
         """Draw one batch.
 
         Args:
-            denoiser: The model on its chain.
+            denoiser: Denoiser of the model on its chain.
             noise: Random numbers of the samples, of the model's shape.
             guidance: Guidance of the steps, or None.
-            condition: What the samples are conditioned on.
-            on_step: Called after every step with the index, the step's `Denoised` and x_{t−1}.
+            condition: Condition of the samples.
+            on_step: Function that is called after every step with the index, the step's `Denoised` and x_{t−1}.
 
         Returns:
-            (B, C, H, W) float32 x_0, nominally in [−1, 1].
+            The samples x_0, (B, C, H, W) float32, nominally in [−1, 1].
 
         Raises:
             SGMError: If a state became NaN or infinite; it names the first such step and the samples.
@@ -63,17 +63,17 @@ class SamplingMethod(nn.Module, ABC):
 
 @dataclass
 class State:
-    """The place of a batch in its chain.
+    """The state of a batch in its chain.
 
     Attributes:
-        denoiser: The model, as the methods around the sampler have changed it.
-        x: (B, C, H, W) float32 x_t.
+        denoiser: Denoiser of the model, as the methods around the sampler have changed it.
+        x: State x_t, (B, C, H, W) float32.
         noise: Random numbers of the samples.
-        condition: What the samples are conditioned on.
-        bad_index: (B,) int64: the first step that left a row not finite, −1 if none.
-        level: Index of the level that x has, −1 at the end; None before the first step.
-        past: (index, x0_hat) of the steps before, as many as the sampler's order asks for.
-        visits: How often each index has been stepped from.
+        condition: Condition of the samples.
+        bad_index: Index of the first step after which a row is not finite, (B,) int64; −1 if none.
+        level: Index of the noise level of x, −1 at the end; None before the first step.
+        past: Pairs (index, x0_hat) of the previous steps, as many as the sampler's order needs.
+        visits: Number of steps that the chain has taken at each index.
     """
 
     denoiser: Denoiser
@@ -86,7 +86,7 @@ class State:
     visits: Counter[int] = field(default_factory=Counter)
 
     def select(self, rows: Tensor) -> None:
-        """Keep some rows of the batch, which alone go on. One read of the device."""
+        """Keep only some rows of the batch. This reads from the device once."""
         chosen = rows.tolist()
         self.x, self.bad_index = self.x[rows], self.bad_index[rows]
         self.noise, self.condition = self.noise.select(chosen), self.condition.select(rows)
@@ -94,16 +94,16 @@ class State:
 
 
 class Sampler(SamplingMethod):
-    """One state that moves from x_T to x_0, a step at a time, with or without guidance.
+    """Moves one state from x_T to x_0, a step at a time, with or without guidance.
 
-    A subclass writes `update`; what a method changes around it is in `indices`, `start` and `condition`.
+    A subclass implements `update`; methods that change the chain around it override `indices`, `start` and `condition`.
 
     Args:
         clip: Whether the predicted x_0 is clipped to [−1, 1] at every step, after methods around the sampler have changed
-            the prediction and before guidance shifts it; default: where the model diffuses pixels.
+            the prediction and before guidance shifts it; default: true where the model diffuses pixels.
 
     Attributes:
-        order: Number of predictions that a step combines, its own included.
+        order: Number of predictions that a step combines, the current one included.
     """
 
     order: int = 1
@@ -114,28 +114,28 @@ class Sampler(SamplingMethod):
 
     @abstractmethod
     def update(self, step: Step, shift: Tensor | None) -> Tensor:
-        """x_{t−1} of a step; `shift` is a guidance's direction in units of the step's variance, None where there is none."""
+        """Return x_{t−1} of a step. `shift` is a guidance's direction in units of the step's variance, or None."""
 
     def indices(self, num_steps: int) -> list[int]:
-        """Respaced indices in the order of sampling. They may go up again: the state is then noised to that level."""
+        """Return the respaced indices in the order of sampling. If they rise again, the state is noised to that level."""
         return list(range(num_steps))[::-1]
 
     def adds_noise(self, process: Process, index: int) -> bool:
-        """Whether the update from respaced `index` uses the step's noise."""
+        """Return True if the update from respaced `index` uses the step's noise."""
         return index > 0
 
     def answers_shift(self, index: int) -> bool:
-        """Whether a shift at respaced `index` changes x_{t−1}; where it does not, none is asked for."""
+        """Return True if a shift at respaced `index` changes x_{t−1}; where it does not, no guidance is computed."""
         return True
 
     def condition(self, state: State, index: int) -> Condition:
-        """The condition of the step at respaced `index`."""
+        """Return the condition of the step at respaced `index`."""
         return state.condition
 
     def start(
         self, denoiser: Denoiser, noise: Noise, condition: Condition | None = None, guidance: Guidance | None = None
     ) -> State:
-        """x_T; every check comes before a step is taken."""
+        """Return the state at x_T. All checks are made here, before the first step."""
         condition = condition or Condition()
         denoiser.model.check_condition(condition)
         if guidance is not None:
@@ -165,7 +165,7 @@ class Sampler(SamplingMethod):
         self._climb(state, index)
         visit = state.visits[index]
         guidance = self._acting(guidance, index, num_steps)
-        # The noise is made while the network works.
+        # The noise is made while the network runs.
         if self.adds_noise(denoiser.process, index):
             state.noise.ahead_step(index, visit)
         if guidance is not None:
@@ -191,13 +191,13 @@ class Sampler(SamplingMethod):
         return step.denoised
 
     def _acting(self, guidance: Guidance | None, index: int, num_steps: int) -> Guidance | None:
-        """The guidance where it changes the step at `index`, else None."""
+        """Return the guidance if it changes the step at `index`, else None."""
         if guidance is None or not guidance.acts(index, num_steps):
             return None
         return guidance if guidance.weighting != "variance" or self.answers_shift(index) else None
 
     def _climb(self, state: State, index: int) -> None:
-        """Noise the state up to `index` where the chain goes back to it."""
+        """Noise the state up to `index` if the chain returns to it."""
         if state.level is not None and index > state.level:
             noise = state.noise.jump(index, state.visits[index])
             state.x = state.denoiser.process.renoise(state.x, state.level, index, noise)
@@ -205,7 +205,7 @@ class Sampler(SamplingMethod):
 
 
 def finite(state: State) -> Tensor:
-    """x_0, all of it finite: the one read of the device in a chain.
+    """Return x_0 if it is finite. This is the only read from the device in a sampler's chain.
 
     Raises:
         SGMError: If a row became NaN or infinite.

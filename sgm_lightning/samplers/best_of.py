@@ -1,4 +1,4 @@
-"""Choosing instead of pushing: several candidates for a sample, of which the model's own score keeps one."""
+"""Best of K: several candidates for a sample, of which a score of the model selects one."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from sgm_lightning.scores import MinorityScore
 
 
 class BestOf(SamplingMethod):
-    """The rarest of K candidates, or one of them by weight exp(λ · score).
+    """Selects the rarest of K candidates, or one at random with weight exp(λ · score).
 
-    Without `stages`, K images are drawn to the end, at K times the cost. A stage (u, m) keeps m candidates where the share
-    u of the chain is still to come, by the score of the last step's x0_hat: K = 4 with the stage (0.5, 1) costs 2.5 chains.
-    Whatever is left at the end is chosen from by the score of the finished, quantised images. The draws of the choice are
-    its own, never those of a reported score, which the winner's luck would flatter.
+    Without `stages`, K images are drawn to the end, at K times the cost. A stage (u, m) keeps m candidates when the share
+    u of the chain remains, by the score of the last step's x0_hat: K = 4 with the stage (0.5, 1) costs 2.5 chains. If
+    several candidates remain at the end, the score of the finished, quantised images decides. The selection uses separate
+    noise draws, never those of a reported score, which the luck of the selected image would raise.
 
-    With `tilt` λ the m kept ones are drawn without replacement with weights exp(λ · score) (Gumbel-top-m): for one stage
+    With `tilt` λ the m candidates are drawn without replacement with weights exp(λ · score) (Gumbel-top-m): for one stage
     with m = 1 the samples follow, for large K, p(x) exp(λ · score(x)) with score(x) as the stage measures it.
 
-    The first candidate of a sample is what the sampler alone draws of the same seed. A batch is K times as large until the
-    first stage: choose `data.chunk_size` accordingly.
+    The first candidate of a sample is the image that the sampler alone draws from the same seed. A batch is K times as
+    large until the first stage: choose `data.chunk_size` accordingly.
 
     Args:
         num_candidates: Number K ≥ 2 of candidates for every sample.
         stages: Pairs (u, m) of shares u in (0, 1), decreasing, and numbers m < K, decreasing.
-        tilt: Inverse temperature λ ≥ 0 of a choice by chance; default none: keep the highest scores.
-        sampler: Sampler that draws the candidates; default ancestral.
+        tilt: Inverse temperature λ ≥ 0 of a random choice; default none: keep the highest scores.
+        sampler: Sampler that draws the candidates; default: ancestral sampling.
         score: Score that the candidates are chosen by; default the minority score under L_2.
 
     Raises:
@@ -111,7 +111,7 @@ class BestOf(SamplingMethod):
         return finite(state)
 
     def _choose(self, denoiser: Denoiser, state: State, x0_hat: Tensor, count: int, keep: int, index: int) -> int:
-        """Keep the best `keep` of every sample's `count` rows. One read of the device."""
+        """Keep the best `keep` of every sample's `count` rows and return `keep`. This reads from the device once."""
         with torch.no_grad():
             values = self.score(denoiser, x0_hat, state.noise, state.condition, index, Purpose.CANDIDATE)
         if self.tilt is not None:

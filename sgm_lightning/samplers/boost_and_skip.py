@@ -10,7 +10,7 @@ from sgm_lightning.samplers.wrapper import Wrapper
 
 
 class BoostAndSkip(Wrapper):
-    """x_T = γ z with γ > 1, and the chain begins Δ_t steps late.
+    """Starts at x_T = γ z with γ > 1, and begins the chain Δ_t steps late.
 
     The larger start lies in the tail of N(0, I), and the skipped steps, which have the least signal and contract the most,
     do not bring it back. Without guidance, the cost is that of plain sampling.
@@ -18,7 +18,7 @@ class BoostAndSkip(Wrapper):
     Args:
         boost: Factor γ > 0 of the start (CelebA 64: 4.0; ImageNet 64: 2.5).
         skip_steps: Number Δ_t of the first (noisiest) respaced steps that are left out (the paper: 3 of 250).
-        sampler: Sampler whose chain is changed; default ancestral.
+        sampler: Sampler whose chain is changed; default: ancestral sampling.
 
     Raises:
         SGMError: If an argument is out of its range.

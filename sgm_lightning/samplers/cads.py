@@ -12,24 +12,24 @@ from sgm_lightning.samplers.wrapper import Wrapper
 
 
 class CADS(Wrapper):
-    """y_hat = √γ_t y + s √(1 − γ_t) n of the class's embedding y, with fresh noise n ~ N(0, I) in every step.
+    """Noises the class's embedding y: y_hat = √γ_t y + s √(1 − γ_t) n, with fresh noise n ~ N(0, I) at every step.
 
     γ_t is 0 for t ≥ τ_2, 1 for t ≤ τ_1 and (τ_2 − t) / (τ_2 − τ_1) between, with t the train step as a share of the
     chain: the class is hidden where the chain begins and shown where it ends, so the samples of a class spread out. y_hat is
-    then given y's mean and standard deviation over its entries (y_r), and ψ y_r + (1 − ψ) y_hat is what the network gets.
-    The release takes both over the whole batch; here they belong to the sample, as its noise does.
+    then rescaled to y's mean and standard deviation over its entries (y_r), and the network gets ψ y_r + (1 − ψ) y_hat.
+    The release computes both over the whole batch; here they are computed per sample, as the noise is.
 
-    Usually with classifier-free guidance: `sampler: ClassifierFreeGuidance`.
+    It is usually combined with classifier-free guidance: `sampler: ClassifierFreeGuidance`.
 
     Args:
         noise_scale: Strength s ≥ 0 of the noise.
         tau_1: Share of the chain below which the class is clear.
         tau_2: Share of the chain above which the class is hidden; tau_1 < tau_2, both in [0, 1].
         psi: Share ψ in [0, 1] of the rescaled embedding.
-        sampler: Sampler whose chain is changed; default ancestral.
+        sampler: Sampler whose chain is changed; default: ancestral sampling.
 
     Raises:
-        SGMError: If an argument is out of its range, or the model knows no classes.
+        SGMError: If an argument is out of its range, or the model has no classes.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class CADS(Wrapper):
         return clear.replace(embedding=self.annealed(state.denoiser, clear, index, state.noise))
 
     def annealed(self, denoiser: Denoiser, condition: Condition, index: int, noise: Noise) -> Tensor:
-        """(B, D) float32 embeddings for the step at respaced `index`."""
+        """Return (B, D) float32 embeddings for the step at respaced `index`."""
         assert condition.labels is not None
         embedding = condition.get("embedding")
         y = denoiser.model.embed_classes(condition.labels) if embedding is None else embedding
@@ -78,5 +78,5 @@ class CADS(Wrapper):
         return mixed.where(deviation > 0, y_hat)
 
     def gamma(self, t: float) -> float:
-        """γ at t in [0, 1], 1 being noise."""
+        """Return γ at t in [0, 1], where 1 is noise."""
         return min(1.0, max(0.0, (self.tau_2 - t) / (self.tau_2 - self.tau_1)))

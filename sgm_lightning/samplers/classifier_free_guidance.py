@@ -13,18 +13,18 @@ from sgm_lightning.samplers.wrapper import Wrapper
 
 
 class ClassifierFreeGuidance(Wrapper):
-    """x0_hat ← x0_hat(x_t, ∅) + w (x0_hat(x_t, c) − x0_hat(x_t, ∅)).
+    """Replaces x0_hat by x0_hat(x_t, ∅) + w (x0_hat(x_t, c) − x0_hat(x_t, ∅)).
 
-    Guiding eps_hat instead would give the same result, because x0_hat is linear in it. ∅ is the class after the last of a
-    network that was trained with label dropout. Both predictions come from one call of twice the batch; w = 1 is the
-    conditional model and w = 0 the unconditional one. w > 1 seeks what is typical of a class, w < 0 what is not. The
-    variance is the conditional one's. A guidance sees the guided model.
+    Guiding eps_hat instead would give the same result, because x0_hat is linear in it. ∅ is the null class, the last one
+    of a network that was trained with label dropout. Both predictions come from one call with twice the batch; w = 1 is the
+    conditional model and w = 0 the unconditional one. w > 1 favours images typical of a class, w < 0 untypical ones. The
+    variance is that of the conditional prediction. A guidance gets the guided prediction.
 
     Args:
         scale: Guidance scale w.
-        sampler: Sampler whose chain is changed; default ancestral.
-        window: Part of the chain in which w applies (Kynkäänniemi et al. 2024); the conditional model acts outside. Default
-            all steps.
+        sampler: Sampler whose chain is changed; default: ancestral sampling.
+        window: Part of the chain in which w applies (Kynkäänniemi et al. 2024), default all steps. Outside, the conditional
+            model is used.
     """
 
     def __init__(self, scale: float = 1.5, sampler: Sampler | None = None, window: Window | None = None) -> None:
@@ -34,7 +34,7 @@ class ClassifierFreeGuidance(Wrapper):
 
     @property
     def plain(self) -> SamplingMethod:
-        """Guidance towards a class is no preference for the tail: it stays."""
+        """The method on the plain sampler. Guidance towards a class is no preference for the tail, so it is kept."""
         inner = self.sampler.plain
         return ClassifierFreeGuidance(self.scale, inner, self.window) if isinstance(inner, Sampler) else inner
 
@@ -52,7 +52,7 @@ class ClassifierFreeGuidance(Wrapper):
         return ChangedDenoiser(denoiser, self.guided)
 
     def guided(self, inner: Denoiser, x_t: Tensor, index: int | Tensor, condition: Condition) -> Denoised:
-        """The model's answer, moved away from the unconditional one's."""
+        """Return the model's prediction, moved away from the unconditional one."""
         if isinstance(index, int) and not self.window.contains(index, inner.process.num_steps):
             return inner(x_t, index, condition)
         count = len(x_t)
@@ -67,7 +67,7 @@ class ClassifierFreeGuidance(Wrapper):
 
     @staticmethod
     def _both(inner: Denoiser, condition: Condition) -> Condition:
-        """The condition, and behind it that of the null class."""
+        """Return the condition followed by that of the null class."""
         labels, null = condition.labels, inner.model.null_class
         assert labels is not None and null is not None
         nulls = torch.full_like(labels, null)

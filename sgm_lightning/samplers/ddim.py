@@ -10,13 +10,14 @@ from sgm_lightning.samplers.base import Sampler
 
 
 class DDIM(Sampler):
-    """x_{t−1} = α' x0_hat + √(σ'² − s²) eps_hat + s z, with s² = η² β̃_t and α', σ' at t − 1.
+    """DDIM: x_{t−1} = α' x0_hat + √(σ'² − s²) eps_hat + s z, with s² = η² β̃_t and α', σ' at t − 1.
 
-    A step without noise has no variance to weigh a guidance with: it shifts the score, x0_hat ← x0_hat + σ_t² / α_t · g
-    (Dhariwal & Nichol 2021, algorithm 2).
+    A step without noise has no variance to weight a guidance with, so the guidance shifts the score instead:
+    x0_hat ← x0_hat + σ_t² / α_t · g (Dhariwal & Nichol 2021, algorithm 2).
 
     Args:
-        eta: η in [0, 1]; 0 is deterministic, 1 adds as much noise as ancestral sampling with fixed-small variance.
+        eta: Share η of the noise, in [0, 1]; 0 is deterministic, 1 adds as much as ancestral sampling with fixed-small
+            variance.
         clip: Whether the predicted x_0 is clipped; see `Sampler`.
 
     Raises:

@@ -9,7 +9,7 @@ from sgm_lightning.samplers.base import Sampler
 
 
 class DDPM(Sampler):
-    """x_{t−1} = μ(x0_hat, x_t) + σ² g + σ z (Ho et al. 2020; guided as in Dhariwal & Nichol 2021)."""
+    """Ancestral sampling: x_{t−1} = μ(x0_hat, x_t) + σ² g + σ z (Ho et al. 2020; guided as in Dhariwal & Nichol 2021)."""
 
     @property
     def title(self) -> str:

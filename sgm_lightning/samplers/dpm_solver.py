@@ -16,24 +16,26 @@ class DPMSolverPlusPlus(Sampler):
     """DPM-Solver++(2M): x_{t−1} = σ'/σ x_t + α' (1 − e^{−h}) D, D = x0_hat + (x0_hat − x0_hat_before) / 2r.
 
     α, σ and α', σ' are the scales at t and t − 1, λ = ln(α / σ), h = λ' − λ, r = h_before / h. The first step and the
-    last are of first order. With `stochastic`, SDE-DPM-Solver++(2M):
+    last are of first order. With `stochastic` the step is that of SDE-DPM-Solver++(2M):
     x_{t−1} = σ'/σ e^{−h} x_t + α' (1 − e^{−2h}) D + σ' √(1 − e^{−2h}) z.
 
-    A guidance is the score shift x0_hat ← x0_hat + σ² / α · g. It is not part of what the solver extrapolates (a push at
-    some steps only is not smooth), and its factor, which changes much within a long step, is integrated exactly with g held:
-    x_{t−1} gets σ' (ln((1 + σ) / α) − ln((1 + σ') / α')) g, or 2 σ'² / α' (asinh e^{λ'} − asinh e^λ) g with noise.
-    The parts of any two chains add up alike, so a `rate` means the same at 20 steps and at 250; for short steps the second
-    is ancestral sampling's σ² g. What a push leaves in x_0 hangs on the steps after it, too: those without noise forget
-    less, so that with `min_sigma` a rate moves x_0 up to twice as far as without.
+    A guidance is the score shift x0_hat ← x0_hat + σ² / α · g. The solver does not extrapolate it, because a shift at some
+    steps only is not smooth. Its factor, which changes much within a long step, is integrated exactly with g held fixed:
+    x_{t−1} is shifted by σ' (ln((1 + σ) / α) − ln((1 + σ') / α')) g, or by 2 σ'² / α' (asinh e^{λ'} − asinh e^λ) g with
+    noise. The shifts of a chain add up to the same sum at any number of steps, so a `rate` means the same at 20 steps and at
+    250; for short steps the second is ancestral sampling's σ² g. The effect of a shift on x_0 also depends on the steps
+    after it: those without noise preserve more of it, so that with `min_sigma` a rate moves x_0 up to twice as far as
+    without.
 
     Where two steps of the chain lie close together, as at the seam of `spacing: "14,7"` (train steps 500 and 499), r is
-    small, and what the step before added as noise is extrapolated.
+    small, and the noise that the previous step added is extrapolated.
 
     Args:
         stochastic: Whether the steps add noise.
         clip: Whether the predicted x_0 is clipped; see `Sampler`.
         min_sigma: With `stochastic`, steps that start below this noise level σ / α add none (S_tmin of Karras et al. 2022):
-            noise early in the chain mends errors, noise late in a short one stays as grain. Default: all steps add noise.
+            noise early in the chain corrects errors, noise late in a short chain remains as grain. Default: all steps add
+            noise.
 
     Raises:
         SGMError: If `min_sigma` is negative, or given without `stochastic`.
@@ -56,12 +58,12 @@ class DPMSolverPlusPlus(Sampler):
         return index > 0 and self.stochastic and noisy
 
     def answers_shift(self, index: int) -> bool:
-        """Not at index 0, where σ' and with it the score's shift is zero."""
+        """Return False at index 0, where σ' and with it the score's shift is zero."""
         return index > 0
 
     def update(self, step: Step, shift: Tensor | None) -> Tensor:
         index, x0_hat = step.index, step.denoised.x0_hat
-        if index == 0:  # to the clean image, where σ' and with it noise and shift are zero
+        if index == 0:  # the clean image, where σ' and with it noise and shift are zero
             return x0_hat
         noisy = self.adds_noise(step.process, index)
         (alpha, sigma), (next_alpha, next_sigma) = step.scales, step.next_scales
@@ -79,7 +81,7 @@ class DPMSolverPlusPlus(Sampler):
 
     @staticmethod
     def _push(step: Step, noisy: bool) -> Tensor:
-        """The integral over the step of the score shift's factor."""
+        """Return the integral of the score shift's factor over the step."""
         (alpha, sigma), (next_alpha, next_sigma) = step.scales, step.next_scales
         if noisy:
             return 2 * next_sigma**2 / next_alpha * ((next_alpha / next_sigma).asinh() - (alpha / sigma).asinh())

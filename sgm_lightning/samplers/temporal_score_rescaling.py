@@ -13,19 +13,19 @@ from sgm_lightning.samplers.wrapper import Wrapper
 
 
 class TemporalScoreRescaling(Wrapper):
-    """The score times r_t = (η_t σ² + 1) / (η_t σ² / k + 1), with η_t = α_t² / σ_t², the signal-to-noise ratio.
+    """Multiplies the score by r_t = (η_t σ² + 1) / (η_t σ² / k + 1), with η_t = α_t² / σ_t², the signal-to-noise ratio.
 
     r_t turns the score of N(μ, σ² I), diffused to t, into that of N(μ, σ² / k · I): wherever the data look like well
     separated Gaussians of variance σ², each of them is drawn wider (k < 1) or narrower (k > 1), and the weights between them
-    stay. The tail is k < 1. r_t → 1 where there is only noise and r_t → k where there is none.
+    stay. k < 1 draws more of the tail. r_t → 1 where there is only noise and r_t → k where there is none.
 
-    With eps_hat, of which the score is a multiple: x0_hat ← r x0_hat + (1 − r) x_t / α_t. A guidance sees the rescaled
-    model.
+    Since the score is a multiple of eps_hat, x0_hat ← r x0_hat + (1 − r) x_t / α_t. A guidance gets the rescaled
+    prediction.
 
     Args:
         k: Inverse temperature > 0; 1 changes nothing.
         sigma: Standard deviation σ > 0, in units of pixels in [−1, 1]: larger values act earlier in the chain.
-        sampler: Sampler whose chain is changed; default ancestral.
+        sampler: Sampler whose chain is changed; default: ancestral sampling.
 
     Raises:
         SGMError: If an argument is not positive.
@@ -43,7 +43,7 @@ class TemporalScoreRescaling(Wrapper):
         return ChangedDenoiser(denoiser, self.rescaled)
 
     def rescaled(self, inner: Denoiser, x_t: Tensor, index: int | Tensor, condition: Condition) -> Denoised:
-        """The model's answer under the rescaled score."""
+        """Return the model's prediction under the rescaled score."""
         denoised = inner(x_t, index, condition)
         alpha, sigma = inner.process.scales(index)
         signal = (alpha / sigma) ** 2 * self.sigma**2

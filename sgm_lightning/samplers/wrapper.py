@@ -11,10 +11,10 @@ from sgm_lightning.samplers.ddpm import DDPM
 
 
 class Wrapper(Sampler):
-    """A chain that leaves its updates to another sampler and changes what it needs to; wrappers nest in any order.
+    """A sampler that changes the chain of another sampler and uses its updates. Wrappers nest in any order.
 
     Args:
-        sampler: Sampler whose chain is changed; default ancestral.
+        sampler: Sampler whose chain is changed; default: ancestral sampling.
     """
 
     def __init__(self, sampler: Sampler | None = None) -> None:
@@ -27,7 +27,7 @@ class Wrapper(Sampler):
         return self.sampler.plain
 
     def bind(self, denoiser: Denoiser) -> Denoiser:
-        """The model as this wrapper changes it, bound once a chain; default: not at all."""
+        """Return the model as this wrapper changes it, once per chain; default: unchanged."""
         return denoiser
 
     def indices(self, num_steps: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Rarity for the model itself: the minority score, the variational bound, and the distances between images."""
+"""Rarity under the model: the minority score, the variational bound, and the distances between images."""
 
 from sgm_lightning.scores.distances import LPIPS, FeatureDistance, Lp, PerComplexity, SquaredError
 from sgm_lightning.scores.elbo import bound_term, negative_elbo, prior_term

@@ -40,19 +40,20 @@ class SquaredError(nn.Module):
 
 
 class PerComplexity(nn.Module):
-    """d(a, b) / √(c(a)² + floor²): what is lost, in units of how much there is to lose; and guided by it, c stays.
+    """d(a, b) / √(c(a)² + floor²): the distance relative to the complexity c of the image, which guidance keeps fixed.
 
     Images with more contrast or more edges lose more of either when they are perturbed and denoised, whether they are rare
-    or not; guided by d alone, samples drift that way. The ratio is the same for an image and its reconstruction with
-    contrast multiplied alike. That makes it a score, but does not yet end the drift: a guidance holds one of the two fixed,
-    and the ratio of what is left still grows with contrast. So `held` names what must not be moved, and `SelfGuidance`
-    takes the component along its gradient out of the direction: to first order, a guided step leaves c(x0_hat) as it is.
+    or not, and samples guided by d alone drift towards them. The ratio does not change when the contrast of an image and
+    of its reconstruction is multiplied by the same factor. That makes it a score, but does not end the drift: a guidance
+    holds one of the two images fixed, and the ratio as a function of the other still grows with contrast. So `held` returns
+    the value that must not change, and `SelfGuidance` removes the component along its gradient from the direction: to
+    first order, a guided step does not change c(x0_hat).
 
     Args:
-        distance: d; default the L_2 norm.
-        complexity: c, a root mean square in units of [−1, 1]: `contrast` of a − mean(a), or `detail` of the differences
-            between neighbouring pixels.
-        floor: Keeps nearly empty images from dividing by nothing.
+        distance: Distance d; default the L_2 norm.
+        complexity: Complexity c, a root mean square in units of [−1, 1]: `contrast` of a − mean(a), or `detail` of the
+            differences between neighbouring pixels.
+        floor: Lower bound of the denominator, for nearly empty images.
 
     Raises:
         SGMError: If the floor is not positive.
@@ -76,7 +77,7 @@ class PerComplexity(nn.Module):
         return distance / (self.held(a) + self.floor**2).sqrt()
 
     def held(self, a: Tensor) -> Tensor:
-        """(B,) c(a)². Its gradient has the direction of c's, and is zero where c has none."""
+        """Return c(a)², (B,). Its gradient has the direction of c's, and is zero where c has no gradient."""
         if self.complexity == "contrast":
             return (a - a.mean(dim=(1, 2, 3), keepdim=True)).square().mean(dim=(1, 2, 3))
         rows, columns = (a.diff(dim=d).square().mean(dim=(1, 2, 3)) for d in (2, 3))
@@ -86,13 +87,13 @@ class PerComplexity(nn.Module):
 class LPIPS(nn.Module):
     """Learned perceptual image patch similarity (Zhang et al. 2018), version 0.1, from the `lpips` package.
 
-    One channel is repeated to three. Images with a side below 32 pixels are enlarged to 64, bilinearly: the trunks have
-    no features for smaller ones.
+    One channel is repeated to three. Images with a side below 32 pixels are enlarged to 64 bilinearly, because the
+    trunks have no features for smaller ones.
 
     Args:
-        net: Trunk. The released self-guidance uses `alex`, minority guidance `vgg`.
+        net: Name of the trunk. The released self-guidance uses `alex`, minority guidance `vgg`.
         features: File with the trunk's weights in torchvision's layout (the `features` module, `.pt` or
-            `.safetensors`), for machines without network; default: torchvision's download.
+            `.safetensors`), for machines without internet access; default: torchvision's download.
     """
 
     def __init__(self, net: Literal["alex", "vgg", "squeeze"] = "alex", features: str | Path | None = None) -> None:
@@ -113,7 +114,7 @@ class LPIPS(nn.Module):
         self.metric.requires_grad_(False)
 
     def _load_trunk(self, weights: dict[str, Tensor]) -> None:
-        """Fill the trunk, whose slices keep torchvision's layer numbers: slice2.4.weight is features.4.weight."""
+        """Load the trunk's weights. Its slices keep torchvision's layer numbers: slice2.4.weight is features.4.weight."""
         weights = {key.removeprefix("features."): value for key, value in weights.items()}
         trunk = self.metric.net
         names = {name: name.partition(".")[2] for name, _ in trunk.named_parameters()}
@@ -144,8 +145,9 @@ class FeatureDistance(nn.Module):
     """‖f(a) − f(b)‖_p in the space of any feature extractor.
 
     Args:
-        extractor: Module that maps (B, C, H, W) in [−1, 1] to features of any shape (B, …), or a `FeatureExtractor`.
-        p: Order of the norm.
+        extractor: Module that maps (B, C, H, W) float32 in [−1, 1] to features of any shape (B, …), or a
+            `FeatureExtractor`.
+        p: Order of the norm, ≥ 1.
     """
 
     def __init__(self, extractor: nn.Module, p: float = 2.0) -> None:

@@ -17,14 +17,14 @@ from sgm_lightning.errors import SGMError
 
 
 class BoundTerm(NamedTuple):
-    """One index of the bound, (B,) float32 each.
+    """Term of the bound at one index, (B,) float32 each.
 
     Attributes:
-        vb: The term L_s, in bits per dimension.
-        score: Its part w_s ‖x_0 − x0_hat(x_s)‖², in bits per dimension: the minority score under squared error, weighted.
-            Zero at index 0, whose term is the decoder's likelihood.
-        x0_error: mean (x_0 − x0_hat)².
-        eps_error: mean (noise − eps_hat)².
+        vb: Term L_s, in bits per dimension.
+        score: Part w_s ‖x_0 − x0_hat(x_s)‖² of the term, in bits per dimension: the minority score under squared error,
+            weighted. It is zero at index 0, whose term is the decoder's likelihood.
+        x0_error: Mean of (x_0 − x0_hat)².
+        eps_error: Mean of (noise − eps_hat)².
     """
 
     vb: Tensor
@@ -34,8 +34,11 @@ class BoundTerm(NamedTuple):
 
 
 def score_weight(process: DiffusionProcess, index: int) -> float:
-    """½ (SNR_{s−1} − SNR_s), the weight of ‖x_0 − x0_hat(x_s)‖² in the bound, in nats, under fixed-small variance; s ≥ 1."""
-    # As coefficient² / (2 β̃_s), the same number: float32 tables of 1 − ᾱ lose digits near ᾱ = 1.
+    """Return ½ (SNR_{s−1} − SNR_s), the weight of ‖x_0 − x0_hat(x_s)‖² in the bound, in nats, for s ≥ 1.
+
+    The formula is that of fixed-small variance.
+    """
+    # Computed as coefficient² / (2 β̃_s), which is equal: float32 tables of 1 − ᾱ lose digits near ᾱ = 1.
     return 0.5 * float(
         process.at("posterior_coef_x0", index).double() ** 2 / process.at("posterior_variance", index).double()
     )
@@ -50,18 +53,18 @@ def bound_term(
     condition: Condition | None = None,
     clip: bool = True,
 ) -> BoundTerm:
-    """L_s of the bound at respaced index s, for one noise draw.
+    """Return L_s of the bound at respaced index s, for one noise draw.
 
-    For s ≥ 1 it is KL(q(x_{s−1} | x_s, x_0) ‖ p(x_{s−1} | x_s)), a squared error in x_0 plus what the variances differ by;
-    for s = 0 it is −log p(x_0 | x_1) of pixels discretised to 256 levels.
+    For s ≥ 1 it is KL(q(x_{s−1} | x_s, x_0) ‖ p(x_{s−1} | x_s)), a squared error in x_0 plus a part due to the difference
+    of the variances; for s = 0 it is −log p(x_0 | x_1) of pixels discretised to 256 levels.
 
     Args:
-        denoiser: The model on its chain.
-        x_0: (B, C, H, W) float32 in [−1, 1], of 256 levels.
-        index: s.
-        noise: (B, C, H, W) standard normal, which makes x_s of x_0.
-        condition: What the images are conditioned on.
-        clip: Clip x0_hat to [−1, 1], as in sampling and in ADM's evaluation.
+        denoiser: Denoiser of the model on its chain.
+        x_0: Images, (B, C, H, W) float32 in [−1, 1], of 256 levels.
+        index: Respaced index s.
+        noise: Standard normal noise, (B, C, H, W), which makes x_s from x_0.
+        condition: Condition of the images.
+        clip: Whether to clip x0_hat to [−1, 1], as in sampling and in ADM's evaluation.
 
     Returns:
         The term and its parts.
@@ -81,7 +84,7 @@ def bound_term(
 
 
 def prior_term(process: DiffusionProcess, x_0: Tensor) -> Tensor:
-    """KL(q(x_T | x_0) ‖ N(0, I)) in bits per dimension, (B,)."""
+    """Return KL(q(x_T | x_0) ‖ N(0, I)) in bits per dimension, (B,)."""
     # In float64: at the end of a chain the terms cancel to some 1e-9.
     alpha = process.at("alphas_cumprod", process.num_steps - 1).double()
     return bits_per_dimension(0.5 * (alpha * (x_0.double().square() - 1) - torch.log1p(-alpha))).float()
@@ -91,9 +94,9 @@ class NELBO(NamedTuple):
     """Estimated bound of each sample, in bits per dimension; higher = rarer.
 
     Attributes:
-        total: (B,) decoder term, sum over s ≥ 1, and prior.
-        standard_error: (B,) of the draw of steps; 0 where all steps are summed.
-        score: (B,) the part of the sum over s ≥ 1 that is a weighted squared-error minority score.
+        total: Sum of the decoder term, the terms s ≥ 1 and the prior, (B,).
+        standard_error: Standard error due to the draw of steps, (B,); 0 where all steps are summed.
+        score: Part of the sum over s ≥ 1 that is a weighted squared-error minority score, (B,).
     """
 
     total: Tensor
@@ -110,23 +113,23 @@ def negative_elbo(
     condition: Condition | None = None,
     clip: bool = True,
 ) -> NELBO:
-    """NELBO of finished images on the denoiser's chain. A chain of K steps has its own bound: name it beside the value.
+    """Return the NELBO of finished images on the denoiser's chain. The bound depends on the chain: report K with it.
 
     Args:
-        images: (B, C, H, W) uint8.
-        denoiser: The model on its chain of K indices.
+        images: Finished images, (B, C, H, W) uint8.
+        denoiser: Denoiser of the model on its chain of K indices.
         seed: Seed of the draws.
-        indices: Index of each sample; its own stream gives its noise, so that equal indices compare on equal draws.
-        num_strata: None for the full sum (K forwards); else the indices s ≥ 1 are cut into that many strata, and two of each
-            are drawn, the same for all samples (2 · num_strata + 1 forwards).
-        condition: What the images are conditioned on.
-        clip: See `bound_term`.
+        indices: Index of each sample, which determines its noise, so that equal indices are compared on equal draws.
+        num_strata: None for the full sum (K forwards); else the number of strata into which the indices s ≥ 1 are cut. Two
+            indices of each are drawn, the same for all samples (2 · num_strata + 1 forwards).
+        condition: Condition of the images.
+        clip: Whether to clip x0_hat; see `bound_term`.
 
     Returns:
-        The estimates.
+        The estimates of all samples.
 
     Raises:
-        SGMError: If there are more strata than indices.
+        SGMError: If there are more strata than indices, or the process is no `DiffusionProcess`.
     """
     x_0 = from_images(denoiser.model.codec, images)
     process = denoiser.process
@@ -136,7 +139,7 @@ def negative_elbo(
     draws = SampleNoise(seed, indices, images.shape[1:], images.device)
 
     def term(index: int) -> BoundTerm:
-        # Noise of its own for every index: the same whichever others are drawn.
+        # Every index has separate noise, which is the same whichever other indices are drawn.
         noise = draws.normal(Purpose.ELBO, index)
         return bound_term(denoiser, x_0, index, noise, condition, clip)
 
@@ -154,7 +157,7 @@ def negative_elbo(
 
 
 def _strata(num_steps: int, num_strata: int | None, seed: int) -> list[tuple[int, list[int]]]:
-    """Size and drawn indices of every stratum of 1 … K − 1."""
+    """Return size and drawn indices of every stratum of 1 … K − 1."""
     if num_strata is None:
         return [(1, [index]) for index in range(1, num_steps)]
     if not 1 <= num_strata < num_steps:

@@ -1,4 +1,4 @@
-"""The variational bound as a score that can be climbed."""
+"""The variational bound as a score for guidance."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ class ELBOScore(MinorityScore):
     """−ELBO(x_0): the minority score over all noise levels, with the bound's weights.
 
     In continuous time (Kingma et al. 2021, eq. 18) the bound of x is, up to constants,
-    ½ ∫ SNR(λ) E‖x − x0_hat(α_λ x + σ_λ noise)‖² dλ over λ = ln SNR. Each draw takes one λ, the next of a low-discrepancy
-    sequence that is uniform in [min_log_snr, max_log_snr] (the golden ratio's over the guided steps, equally spaced over the
-    draws of a step), and counts ½ SNR(λ) (max − min). With one draw and a normalised gradient the weight cancels, and
-    the rule by which λ is chosen is left.
+    ½ ∫ SNR(λ) E‖x − x0_hat(α_λ x + σ_λ noise)‖² dλ over λ = ln SNR. Each draw uses one λ of a low-discrepancy sequence
+    that is uniform in [min_log_snr, max_log_snr] (golden-ratio steps over the guided steps, equal spacing over the draws of
+    a step), with the weight ½ SNR(λ) (max − min). With one draw and a normalised gradient the weight cancels, and only the
+    choice of λ remains.
 
     The reconstruction is held fixed as in the released self-guidance, so that the gradient is the bound's derivative with
-    respect to x_0 alone, as if the denoiser did not answer. Thin out the steps by the window's `interval`, which the
-    sequence knows.
+    respect to x_0 alone, as if the denoiser did not depend on it. To guide fewer steps use the window's `interval`, which
+    the sequence takes into account.
 
     Args:
-        min_log_snr: Noisiest level, as ln(ᾱ / (1 − ᾱ)).
-        max_log_snr: Clearest level; the weight grows with the SNR, and details dominate beyond 4.
+        min_log_snr: Log-SNR ln(ᾱ / (1 − ᾱ)) of the noisiest level.
+        max_log_snr: Log-SNR of the clearest level; the weight grows with the SNR, and details dominate beyond 4.
         num_draws: Number of levels that are drawn and averaged.
-        distance: Distance between an image and its reconstruction; default the squared error, which the bound is made of.
-        antithetic: See `MinorityScore`; a pair shares its level.
-        batch_draws: See `MinorityScore`.
+        distance: Distance between an image and its reconstruction; default the squared error, as in the bound.
+        antithetic: Whether draws come in pairs of opposite noise, which share a level; see `MinorityScore`.
+        batch_draws: Whether all draws are denoised in one call; see `MinorityScore`.
 
     Raises:
         SGMError: If the range is empty.
@@ -55,9 +55,9 @@ class ELBOScore(MinorityScore):
         self.range = (min_log_snr, max_log_snr)
 
     def log_snr(self, turn: int, number: int) -> float:
-        """Level λ of the `number`-th draw at the `turn`-th guided step."""
+        """Return the level λ of the `number`-th draw at the `turn`-th guided step."""
         low, high = self.range
-        # A pair of antithetic draws shares its level: only there does what is odd in the noise cancel.
+        # A pair of antithetic draws shares its level, because terms that are odd in the noise cancel only then.
         strata, stratum = (self.num_draws // 2, number // 2) if self.antithetic else (self.num_draws, number)
         u = (stratum + (turn * _GOLDEN) % 1) / strata % 1
         return low + u * (high - low)

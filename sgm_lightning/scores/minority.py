@@ -1,4 +1,4 @@
-"""The minority score: the part of an image that a model cannot give back after noise (Um & Ye, ECCV 2024)."""
+"""The minority score: the part of an image that a model cannot restore after noise is added (Um & Ye, ECCV 2024)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from sgm_lightning.scores.distances import Lp
 class MinorityScore(nn.Module):
     """E d(x_0, x0_hat(α_s x_0 + σ_s noise)); higher = rarer for the model.
 
-    Guidance climbs it, `BestOf` chooses by it, and `predict`, `test` and `score` report it. On an image that a model holds
-    likely the noise is undone; a rare one comes back as something else.
+    Guidance increases it, `BestOf` chooses by it, and `predict`, `test` and `score` report it. The model restores an image
+    that is likely under it, while it turns a rare one into something else.
 
     Args:
         distance: Distance d, a module that maps two (B, C, H, W) batches in [−1, 1] to (B,); default the L_2 norm. If it has
-            a method `held`, which maps one batch to (B,), a guidance leaves that value as it is: see `PerComplexity`.
+            a method `held`, which maps one batch to (B,), a guidance does not change that value: see `PerComplexity`.
         level: Noise level s to which the image is perturbed: a number, which is the log-SNR ln(ᾱ_s / (1 − ᾱ_s)), or a
-            `NoiseLevel` in another unit. The released self-guidance uses the ratio 0.8 of its chain.
+            `NoiseLevel` in any unit. The released self-guidance uses the ratio 0.8 of its chain.
         num_draws: Number of noise draws whose distances are averaged.
-        antithetic: Whether every second draw is the one before it with the opposite sign, which cancels what is odd in the
-            noise; `num_draws` must be even then.
+        antithetic: Whether every second draw is the previous one with the opposite sign, which cancels terms that are odd in
+            the noise; `num_draws` must then be even.
         batch_draws: Whether all draws are denoised in one call of the network: faster where one batch does not fill the
             device.
         fixed: Side of the distance that gets no gradient where the score is differentiated: the `reconstruction`
-            (released), the `reference` x_0, or the one and the other `alternating` over successive guided steps.
+            (released), the `reference` x_0, or both, `alternating` over successive guided steps.
         clip: Whether x0_hat is clipped to [−1, 1] first, as minority guidance does when it scores a data set.
 
     Raises:
@@ -71,16 +71,16 @@ class MinorityScore(nn.Module):
         """Score a batch.
 
         Args:
-            denoiser: The model that scores.
-            x_0: (B, C, H, W) float32 in [−1, 1]: images, or a chain's x0_hat.
+            denoiser: Denoiser of the model that scores.
+            x_0: Images, or a chain's x0_hat, (B, C, H, W) float32 in [−1, 1].
             noise: Random numbers of the samples.
-            condition: What the images are conditioned on.
-            index: Respaced index of the chain at which it is scored, which decides the noise.
-            purpose: Which of the samples' random numbers are used.
-            turn: Number of the guided step, which decides what alternates from one to the next.
+            condition: Condition of the images.
+            index: Respaced index of the chain at which the images are scored; it determines the noise.
+            purpose: Purpose of the random numbers, which determines the noise, too.
+            turn: Number of the guided step, for scores that differ from one guided step to the next.
 
         Returns:
-            (B,) float32 scores.
+            The scores, (B,) float32.
         """
         condition = condition or Condition()
         levels = [self.place(denoiser, turn, number) for number in range(self.num_draws)]
@@ -98,41 +98,41 @@ class MinorityScore(nn.Module):
     def of_images(
         self, images: Tensor, denoiser: Denoiser, seed: int, indices: Sequence[int], condition: Condition | None = None
     ) -> Tensor:
-        """(B,) float32 scores of (B, C, H, W) uint8 images; the noise of image i is a function of (seed, indices[i])."""
+        """Return the (B,) float32 scores of (B, C, H, W) uint8 images; (seed, indices[i]) determines image i's noise."""
         x_0 = from_images(denoiser.model.codec, images)
         return self(denoiser, x_0, SampleNoise(seed, indices, x_0.shape[1:], x_0.device), condition)
 
     def place(self, denoiser: Denoiser, turn: int, number: int) -> tuple[Denoiser, int]:
-        """The chain that has the level of a draw, and the level's index on it."""
+        """Return a denoiser on the chain that has the level of a draw, and the level's index on it."""
         return self.level.place(denoiser)
 
     def check(self, denoiser: Denoiser) -> None:
-        """Raise unless the model has the level of the first draw; the chain of that level is made on the way."""
+        """Raise unless the model has the level of the first draw. This also creates the chain of that level."""
         self.place(denoiser, 0, 0)
 
     def weight(self, denoiser: Denoiser, s: int) -> float:
-        """The factor of the distance at index s in the mean over the draws."""
+        """Return the factor of the distance at index s in the mean over the draws."""
         return 1.0
 
     def held(self, x_0: Tensor) -> Tensor | None:
-        """(B,) value of each image that a guidance must leave as it is, or None."""
+        """Return the (B,) value of each image that a guidance must not change, or None."""
         held = getattr(self.distance, "held", None)
         return None if held is None else held(x_0)
 
     def draws(self, noise: Noise, purpose: Purpose, index: int) -> list[Tensor]:
-        """The noise of every draw, (B, C, H, W) float32 each."""
+        """Return the noise of every draw, (B, C, H, W) float32 each."""
         draws: list[Tensor] = []
         for number in range(self.num_draws):
             draws.append(-draws[-1] if self.antithetic and number % 2 else noise.draw(purpose, index, number))
         return draws
 
     def ahead(self, noise: Noise, purpose: Purpose, index: int) -> None:
-        """Ask for the draws at `index` in advance."""
+        """Request the draws at `index` in advance."""
         for number in range(0, self.num_draws, 2 if self.antithetic else 1):
             noise.ahead(purpose, index, number)
 
     def describe(self) -> str:
-        """The definition in words, as reports print it beside every value."""
+        """Return the definition in words, as reports print it beside every value."""
         draws = "1 draw" if self.num_draws == 1 else f"mean of {self.num_draws} draws"
         return f"{getattr(self.distance, 'name', type(self.distance).__name__)} at {self.level}, {draws}"
 
@@ -150,7 +150,7 @@ class MinorityScore(nn.Module):
     def _distance(
         self, denoiser: Denoiser, x_0: Tensor, s: int | Tensor, draw: Tensor, condition: Condition, turn: int
     ) -> Tensor:
-        """(B,) distances between x_0 and its reconstruction from s."""
+        """Return the (B,) distances between x_0 and its reconstruction from s."""
         moving = self.fixed == "reference" or (self.fixed == "alternating" and turn % 2 == 1)
         with torch.set_grad_enabled(torch.is_grad_enabled() and moving):
             x0_hat = denoiser(denoiser.process.q_sample(x_0, s, draw), s, condition).x0_hat
