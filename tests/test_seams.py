@@ -28,6 +28,7 @@ from sgm_lightning.backbones import NetworkBackbone
 from sgm_lightning.cli import main
 from sgm_lightning.diffusion import LevelProcess, from_images, to_images
 from sgm_lightning.samplers import Sampler
+from sgm_lightning.scores import negative_elbo
 
 # A codec of the model's own
 
@@ -67,6 +68,8 @@ def test_a_latent_model_draws_and_scores_images():
     assert torch.equal(score, same) and score.shape == (200,)
     best = BestOf(2)(denoiser, SampleNoise(0, range(3), (4, 2, 2)), SelfGuidance(scale=0.1))
     assert best.shape == (3, 4, 2, 2) and torch.isfinite(best).all()
+    with pytest.raises(SGMError, match="a model of pixels, got one of latents"):
+        negative_elbo(images[:2], denoiser, 0, range(2))
 
 
 # Other conditions than labels
@@ -250,6 +253,9 @@ def test_the_general_formulas_are_ddpms():
         for name in ("posterior_variance_at", "transition_variance_at"):
             for a, b in zip(getattr(general, name)(index), getattr(ours, name)(index), strict=True):
                 torch.testing.assert_close(a, b, rtol=5e-3, atol=1e-6)
+    for index in (0, torch.tensor([0, 7])):  # where the variance is 0, its logarithm is that of index 1
+        for a, b in zip(general.posterior_variance_at(index), ours.posterior_variance_at(index), strict=True):
+            torch.testing.assert_close(a, b, rtol=5e-3, atol=1e-6)
     for wrong in (([1.0], [0.1, 0.2]), ([1.0, 1.0], [0.2, 0.1]), ([], [])):
         with pytest.raises(SGMError, match="rising"):
             LevelProcess(*wrong)

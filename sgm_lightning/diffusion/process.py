@@ -84,11 +84,12 @@ class Process(nn.Module, ABC):
     def posterior_variance_at(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
         """Return the variance β̃_t of q(x_{t−1} | x_t, x_0) and its logarithm.
 
-        At index 0, where β̃ is 0, the logarithm is that of the smallest normal number of the dtype.
+        At index 0, where β̃ is 0, the logarithm is that of index 1, as in ADM. A chain of one level has none.
         """
-        (_, sigma), (_, next_sigma) = self.scales(index), self.scales(index - 1)
-        variance = self._added_variance(index) * next_sigma**2 / sigma**2
-        return variance, variance.clamp(min=torch.finfo(variance.dtype).tiny).log()
+        last = self.num_steps - 1
+        later = min(max(index, 1), last) if isinstance(index, int) else index.clamp(1, last)
+        tiny = torch.finfo(torch.float32).tiny
+        return self._posterior_variance(index), self._posterior_variance(later).clamp(min=tiny).log()
 
     def transition_variance_at(self, index: int | Tensor) -> tuple[Tensor, Tensor]:
         """Return the variance β_t of q(x_t | x_{t−1}) and its logarithm."""
@@ -98,6 +99,10 @@ class Process(nn.Module, ABC):
     def log_beta_at(self, index: int | Tensor) -> Tensor:
         """Return log β_t, the upper bound of a learned variance."""
         return self.transition_variance_at(index)[1]
+
+    def _posterior_variance(self, index: int | Tensor) -> Tensor:
+        (_, sigma), (_, next_sigma) = self.scales(index), self.scales(index - 1)
+        return self._added_variance(index) * next_sigma**2 / sigma**2
 
     def _added_variance(self, index: int | Tensor) -> Tensor:
         """Return β_t, which is σ_t² less the noise variance carried over from t − 1."""

@@ -129,12 +129,14 @@ def negative_elbo(
         The estimates of all samples.
 
     Raises:
-        SGMError: If there are more strata than indices, or the process is no `DiffusionProcess`.
+        SGMError: If there are more strata than indices, the process is no `DiffusionProcess`, or the model diffuses latents.
     """
-    x_0 = from_images(denoiser.model.codec, images)
     process = denoiser.process
     if not isinstance(process, DiffusionProcess):
         raise SGMError(f"The bound is that of a discrete chain, got a {type(process).__name__}; set `nelbo: false`.")
+    if not denoiser.model.codec.bounded:  # its last term is a likelihood of 256 levels of a pixel
+        raise SGMError("The bound is that of a model of pixels, got one of latents; set `nelbo: false`.")
+    x_0 = from_images(denoiser.model.codec, images)
 
     draws = SampleNoise(seed, indices, images.shape[1:], images.device)
 
