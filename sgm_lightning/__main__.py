@@ -1,4 +1,4 @@
-"""`python -m sgm_lightning`."""
+"""Runs the command line as `python -m sgm_lightning`."""
 
 import sys
 

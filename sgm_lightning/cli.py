@@ -1,4 +1,4 @@
-"""The command line: a table of commands, and `main`, which runs one and says how it ended."""
+"""The command line: a table of commands, and `main`, which runs one and reports how it ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Command(NamedTuple):
     """One command.
 
     Attributes:
-        summary: What it does, in a few words.
+        summary: Short description for the overview.
         example: Arguments of a typical call.
         run: Module and name of the function that takes the command's whole argument list.
     """
@@ -35,18 +35,18 @@ COMMANDS = {
     "fit_classifier": Command(
         "train a classifier of noisy images", "--config NAME --run_dir DIR", "commands.fit_classifier:run"
     ),
-    "test": Command("measure images that exist", "--config NAME --data.images PATH", "commands.test:test"),
+    "test": Command("evaluate finished images", "--config NAME --data.images PATH", "commands.test:test"),
     "compare": Command("compare methods on the same seeds", "--config NAME --output DIR", "compare.command:run"),
-    "score": Command("find the minority levels of a data set", "--config NAME --output FILE", "commands.score:run"),
-    "features": Command("keep features of real images", "--config NAME --output FILE", "commands.features:run"),
-    "estimate": Command("say what a predict would cost", "--config NAME --devices 8 --tflops 312", "commands.estimate:run"),
+    "score": Command("score a data set, find minority levels", "--config NAME --output FILE", "commands.score:run"),
+    "features": Command("save features of real images", "--config NAME --output FILE", "commands.features:run"),
+    "estimate": Command("estimate the cost of a run", "--config NAME --devices 8 --tflops 312", "commands.estimate:run"),
     "convert": Command("change a checkpoint's layout", "--config NAME --output DIR", "commands.convert:run"),
     "configs": Command("list the shipped configurations", "[NAME --show]", "commands.configs:run"),
 }
 
 
 def usage() -> str:
-    """The overview that `--help` prints."""
+    """Return the overview that `--help` prints."""
     lines = [
         f"  {name:<14} {command.summary:<39} sgm-lightning {name} {command.example}" for name, command in COMMANDS.items()
     ]
@@ -57,11 +57,11 @@ def main(args: list[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        args: Arguments; default: the process's.
+        args: Arguments of the command line; default: those of the process.
 
     Returns:
-        Exit status: 0; 1 after an error that is told in one sentence; 75 after a signal, if the same command resumes.
-        Malformed command lines and YAML files exit with status 2.
+        Exit status: 0 after success; 1 after an error, which is printed in one sentence; 75 after a signal, if the same
+        command resumes. Malformed command lines and YAML files give exit status 2.
     """
     own = args is None
     args = sys.argv[1:] if args is None else args
@@ -72,8 +72,8 @@ def main(args: list[str] | None = None) -> int:
         print(f"error: The command must be one of {', '.join(COMMANDS)}, got {args[0]}; see --help.", file=sys.stderr)
         return 2
     try:
-        # Where the command line is the process's own, the process ends next: late signals, of peers that stop as well,
-        # must neither change its exit status nor keep it from telling why.
+        # If the command line is that of the process, the process ends next. Late signals from peers that stop as well must
+        # neither change its exit status nor suppress its message.
         with stop_signals.handling(for_good=own), _short_thread_errors():
             module, name = COMMANDS[args[0]].run.split(":")
             run: Callable[[list[str]], object] = getattr(import_module(f"sgm_lightning.{module}"), name)
@@ -92,14 +92,14 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _first_process() -> bool:
-    """Whether this is the process that speaks for its group."""
+    """Return whether this is the process that prints messages for its group."""
     lightning = sys.modules.get("lightning.pytorch.utilities")  # without it there is no group
     return lightning is None or lightning.rank_zero_only.rank == 0
 
 
 @contextmanager
 def _short_thread_errors() -> Iterator[None]:
-    """TensorBoard's thread writes to the disk, too: one line when that is full, no traceback."""
+    """Print one line instead of a traceback when TensorBoard's thread cannot write, as on a full disk."""
     before = threading.excepthook
 
     def tell(error: threading.ExceptHookArgs) -> None:

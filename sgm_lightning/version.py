@@ -1,3 +1,3 @@
-"""The package's version, apart so that recording it imports nothing else."""
+"""The package's version, in a separate module so that reading it imports nothing else."""
 
 __version__ = "0.2.0"

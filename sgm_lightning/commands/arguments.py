@@ -1,4 +1,4 @@
-"""Arguments of a command line before they are parsed: where its configurations are, and what they say."""
+"""Arguments of a command line before they are parsed: finds and reads the configurations among them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _OPTIONS = ("-c", "--config")
 
 
 def with_config_files(args: list[str]) -> list[str]:
-    """The arguments with the path of a file in place of every configuration's name.
+    """Return the arguments with the path of a file in place of every configuration's name.
 
     Args:
-        args: Arguments of a command, its name first.
+        args: Arguments of a command, starting with its name.
 
     Raises:
         MalformedCommand: If a configuration is neither a file nor shipped.
@@ -31,7 +31,7 @@ def with_config_files(args: list[str]) -> list[str]:
 
 
 def config_contents(args: list[str]) -> dict[str, dict[str, Any]]:
-    """What the configurations of a command line say, by file; the parser tells what is wrong with those left out."""
+    """Return the contents of a command line's configurations, by file; the parser reports those that cannot be read."""
     contents = {}
     for _, value in _configs(args).values():
         content = _plain(value)
@@ -45,12 +45,12 @@ def config_contents(args: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def config_files(args: list[str]) -> list[str]:
-    """The files of a command line's configurations."""
+    """Return the files of a command line's configurations."""
     return [value for _, value in _configs(args).values() if not isinstance(_plain(value), dict)]
 
 
 def _configs(args: list[str]) -> dict[int, tuple[str, str]]:
-    """By place in the arguments: what stands before the configuration in the same argument, and the configuration."""
+    """Return, by index of the argument, the text before the configuration in that argument, and the configuration."""
     found = {}
     for index, arg in enumerate(args):
         option, equals, value = arg.partition("=")

@@ -1,4 +1,4 @@
-"""`sgm-lightning configs`: the configurations that ship with the package."""
+"""`sgm-lightning configs`: lists the configurations that ship with the package."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sgm_lightning.files.locate import CONFIGS, shipped_configs, shipped_root
 
 _HELP = """usage: sgm-lightning configs [NAME [--show]]
 
-Lists the configurations that ship with the package, grouped by command. Those of `methods` and `presets` go over one of
-`predict`; those of `evaluation` are read by others. --config takes a name with its folder, as in predict/fashion_mnist, or
-without one where the folder is that of the command.
+Lists the configurations that ship with the package, grouped by command. Those of `methods` and `presets` are given after
+one of `predict`; those of `evaluation` are read by those of `compare`. --config takes a name with its folder, as in
+predict/fashion_mnist, or without it if the folder is that of the command.
 
   NAME      Print the path of the configuration's file (of every one of that name, without a folder).
   --show    Print its text instead.
@@ -20,12 +20,12 @@ without one where the folder is that of the command.
 
 
 def summary(text: str) -> str:
-    """The line of comment that a shipped YAML file begins with."""
+    """Return the comment line that a shipped YAML file begins with."""
     return text.partition("\n")[0].removeprefix("#").strip().removesuffix(".")
 
 
 def overview() -> str:
-    """All shipped configurations, a line each."""
+    """Return all shipped configurations, one line each."""
     configs = shipped_configs()
     column = max((len(name.partition("/")[2]) for name in configs), default=0)
     lines = []
@@ -37,7 +37,7 @@ def overview() -> str:
 
 
 def matching(name: str) -> list[Path]:
-    """The files of that name: one with its folder, or all without."""
+    """Return the files of that name: one if the name has a folder, else all."""
     bare = name.removeprefix(f"{CONFIGS}/").removesuffix(".yaml")
     return [file for full, file in shipped_configs().items() if bare in (full, full.partition("/")[2])]
 

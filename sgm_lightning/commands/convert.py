@@ -1,4 +1,4 @@
-"""`sgm-lightning convert`: a checkpoint in another layout."""
+"""`sgm-lightning convert`: writes a checkpoint in another layout."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def convert(
     """Write a checkpoint in another layout.
 
     Args:
-        backbone: The checkpoint to read.
+        backbone: Checkpoint to read.
         output: Folder (diffusers) or `.pt` file (adm) to write.
         layout: Layout to write.
-        new_attention_order: Order of q, k and v in ADM's layout (`use_new_attention_order` of its flags).
-        unconditional: Write the unconditional network inside one that was trained with label dropout.
+        new_attention_order: Whether q, k and v have the order of ADM's flag `use_new_attention_order` (layout `adm` alone).
+        unconditional: Whether to write the unconditional network inside one that was trained with label dropout.
     """
     target = Path(output)
     if target.exists() and (target.is_file() or any(target.iterdir())):

@@ -1,4 +1,4 @@
-"""`sgm-lightning estimate`: operations and hours of a `predict` that has not been started."""
+"""`sgm-lightning estimate`: operations and hours of a `predict` run before it is started."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sgm_lightning.predict.module import SamplingModule
 
 @dataclass
 class Machine:
-    """Images to draw and devices to draw them on. Weights that are not here cost as much as `--model.backbone NewNetwork`.
+    """Images to draw and devices to draw them on. Without the weights, `--model.backbone NewNetwork` has the same cost.
 
     Args:
-        num_samples: How many images.
-        devices: How many devices share them.
-        tflops: Peak rate of a device at the run's precision, in 10¹² operations a second: 19.5 for an A100 in float32, 156
+        num_samples: Number of images to draw.
+        devices: Number of devices that share the images.
+        tflops: Peak rate of a device at the run's precision, in 10¹² operations per second: 19.5 for an A100 in float32, 156
             in TF32, 312 in bfloat16; see its data sheet.
-        utilization: Share of the peak that is reached; measure it with `benchmarks/sampling.py`.
+        utilization: Share of the peak rate that is reached; measure it with `benchmarks/sampling.py`.
     """
 
     num_samples: int = 50_000
@@ -30,14 +30,14 @@ class Machine:
     utilization: float = 0.35
 
     def check(self) -> None:
-        """Raise unless all are positive."""
+        """Raise unless all values are positive."""
         for name, value in asdict(self).items():
             if value <= 0:
                 raise SGMError(f"{name} must be positive, got {value}; set `--{name}`.")
 
 
 class EstimateCLI(ResolvedCLI):
-    """The command line of `predict`, and a machine. It makes the model alone: data and devices may be elsewhere."""
+    """The command line of `predict` with a machine. It makes only the model: data and devices may be elsewhere."""
 
     command = "estimate"
 
@@ -52,13 +52,13 @@ class EstimateCLI(ResolvedCLI):
         self.model = self._parser(self.subcommand).instantiate_classes(config)["model"]
 
     def before_predict(self) -> None:
-        """Estimate, where `predict` would get ready to draw."""
+        """Print the estimate at the point where `predict` would get ready to draw."""
         config = self.config[self.subcommand]
         estimate(self.model, Machine(**{field.name: config[field.name] for field in fields(Machine)}))
 
 
 def estimate(model: SamplingModule, machine: Machine) -> None:
-    """Print what a configuration of `predict` will cost."""
+    """Print the cost of a `predict` configuration."""
     machine.check()
     backbone = model.backbone.load()
     cost = sampling_cost(backbone, model.spacing, model.sampler, model.guidance)

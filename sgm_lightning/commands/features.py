@@ -1,4 +1,4 @@
-"""`sgm-lightning features`: features in a file, to be kept or passed on without the images; or their means by class."""
+"""`sgm-lightning features`: writes features of images, or their means by class, to a file usable without the images."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from sgm_lightning.images import Images
 
 
 def save_features(extractor: FeatureExtractor, images: Images, output: str, class_means: bool = False) -> None:
-    """Write the features of real images, for `spaces.NAME.reference.file`; or their means, for `LowDensityGuidance`.
+    """Write the features of real images, for `spaces.NAME.reference.file`, or their class means, for `LowDensityGuidance`.
 
     Args:
-        extractor: The feature space.
-        images: The real images.
+        extractor: Feature extractor that defines the space.
+        images: Real images to read.
         output: `.safetensors` file to write.
-        class_means: Write the mean of every class of the images instead; `NoisyClassifierFeatures` are what low-density
-            sampling takes them of.
+        class_means: Whether to write the mean of every class of the images instead; low-density sampling takes the means of
+            `NoisyClassifierFeatures`.
 
     Raises:
-        SGMError: If the output is no new file of that kind, or the images of a class are missing.
+        SGMError: If the output exists or is no `.safetensors` file, or the images of a class are missing.
     """
     target = Path(output)
     if target.suffix != ".safetensors" or target.exists():

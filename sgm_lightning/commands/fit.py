@@ -1,4 +1,4 @@
-"""`sgm-lightning fit`: train or fine-tune a model."""
+"""`sgm-lightning fit`: trains or fine-tunes a model."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ from sgm_lightning.fit.sample_grid import SampleGrid
 
 
 class TrainingCLI(CommandCLI):
-    """Command line of any training: LightningCLI with a run folder that is resumed."""
+    """Command line of any training: LightningCLI with a run folder that can be resumed."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--run_dir", type=str, default="runs/default", help="Folder of the run; the same again resumes.")
+        parser.add_argument(
+            "--run_dir", type=str, default="runs/default", help="Folder of the run; repeat the command to resume."
+        )
         parser.add_lightning_class_args(WeightAverage, "average")
         parser.add_lightning_class_args(TrainingRun, "writer")
         parser.link_arguments("run_dir", "writer.run_dir")
@@ -43,7 +45,7 @@ class TrainingCLI(CommandCLI):
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
-        """Resume what the run folder holds."""
+        """Resume from the state in the run folder, if there is one."""
         config = self.config[self.subcommand]
         refuse_slurm_checkpoints(config["run_dir"])
         for callback in self.trainer.callbacks:
@@ -54,7 +56,7 @@ class TrainingCLI(CommandCLI):
 
 
 class ModelTrainingCLI(TrainingCLI):
-    """Command line of a diffusion model's training, whose samples are looked at."""
+    """Command line that trains a diffusion model and shows its samples."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
@@ -71,7 +73,7 @@ def _no_classifier(value: Any) -> None:
 
 
 def train(cli: type[TrainingCLI], module: type[pl.LightningModule], args: list[str]) -> None:
-    """Train a module on the arguments of a command, whose name is the first of them."""
+    """Train a module with the arguments of a command, which start with its name."""
     with command_line(["fit", *args[1:]]) as args:
         cli(
             module,
@@ -82,14 +84,14 @@ def train(cli: type[TrainingCLI], module: type[pl.LightningModule], args: list[s
             trainer_class=RunTrainer,
             trainer_defaults={
                 **TRAINER_DEFAULTS,
-                "enable_checkpointing": True,  # by the writer
+                "enable_checkpointing": True,  # the writer makes the checkpoints
                 "max_steps": 10_000,
-                "max_epochs": -1,  # the steps count
+                "max_epochs": -1,  # only the steps limit the training
                 "gradient_clip_val": 1.0,
                 "val_check_interval": 500,
                 "check_val_every_n_epoch": None,
                 "num_sanity_val_steps": 0,
-                "use_distributed_sampler": False,  # the data know their processes
+                "use_distributed_sampler": False,  # the data are shared out already
                 "log_every_n_steps": 20,
             },
             args=args,

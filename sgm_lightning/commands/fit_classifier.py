@@ -1,4 +1,4 @@
-"""`sgm-lightning fit_classifier`: train a classifier of noisy images."""
+"""`sgm-lightning fit_classifier`: trains a classifier of noisy images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sgm_lightning.fit.classifier import ClassifierTraining
 
 
 class ClassifierTrainingCLI(TrainingCLI):
-    """Command line of a classifier's training."""
+    """Command line that trains a classifier."""
 
     command = "fit_classifier"
 

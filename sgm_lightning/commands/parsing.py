@@ -1,4 +1,4 @@
-"""What all commands share before they parse: short class names, configurations by name, and settings of the parser."""
+"""The setup that all commands share: short class names, configurations by name, and settings of the parser."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from sgm_lightning.commands.arguments import config_contents, config_files, with
 from sgm_lightning.commands.renamed import refuse_renamed
 from sgm_lightning.files.locate import looking_beside
 
-# Lightning says these of every run; our chunks are iterable, have a length, and carry their own indices on purpose.
+# Lightning warns of these in every run; our chunks are iterable, have a length, and carry their indices on purpose.
 _IRRELEVANT_WARNINGS = (
     "Your `IterableDataset` has `__len__`",
     "Couldn't infer the batch indices",
     "LightningCLI.s args",
     ".*LeafSpec",
-    "It is recommended to use `self.log",  # what is logged so is synchronised already
+    "It is recommended to use `self.log",  # these values are synchronised already
     "The `srun` command",
     "You're resuming from a checkpoint that ended before",  # positions tell the training data where to go on
 )
@@ -36,18 +36,18 @@ _IRRELEVANT_WARNINGS = (
 
 @contextmanager
 def command_line(args: list[str]) -> Iterator[list[str]]:
-    """Every command parses and runs inside of this.
+    """Set up the context in which every command parses and runs.
 
-    It sets up the parser's and the warnings' global state, and lets files be looked for beside the configurations.
+    This sets the global state of the parser and of warnings, and lets files be looked for beside the configurations.
 
     Args:
-        args: Arguments of a command, its name first.
+        args: Arguments of a command, starting with its name.
 
     Yields:
-        The arguments with paths in place of configurations' names.
+        The arguments with paths in place of the names of configurations.
 
     Raises:
-        SGMError: If a configuration is not there, or one of them or an argument uses a name of before.
+        SGMError: If a configuration does not exist, or a configuration or an argument uses an old name.
     """
     for start in _IRRELEVANT_WARNINGS:
         warnings.filterwarnings("ignore", start)
@@ -60,7 +60,7 @@ def command_line(args: list[str]) -> Iterator[list[str]]:
 
 
 class CommandCLI(LightningCLI):
-    """LightningCLI, whose help names the command as users call it.
+    """LightningCLI whose help names the command as users call it.
 
     Attributes:
         command: Name of the command; default that of the Trainer's method behind it.

@@ -1,4 +1,4 @@
-"""`sgm-lightning predict`: draw samples into a run folder."""
+"""`sgm-lightning predict`: draws samples into a run folder."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from sgm_lightning.predict.writer import RunWriter
 
 
 class SamplingCLI(CommandCLI):
-    """LightningCLI with a run folder."""
+    """Command line of `predict`: LightningCLI with a run folder."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         return {"predict": {"model", "dataloaders", "datamodule", "return_predictions", "ckpt_path", "weights_only"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument("--run_dir", type=str, default="runs/default", help="Folder of the run; the same again resumes.")
+        parser.add_argument(
+            "--run_dir", type=str, default="runs/default", help="Folder of the run; repeat the command to resume."
+        )
         parser.add_argument("--verify", type=bool, default=False, help="Check every chunk's checksum; redraw what fails.")
         parser.add_lightning_class_args(RunWriter, "writer")
         parser.link_arguments("run_dir", "writer.run_dir")
@@ -42,7 +44,7 @@ class SamplingCLI(CommandCLI):
         return super().instantiate_trainer(**kwargs)
 
     def resolved(self) -> str:
-        """The whole configuration, as `config.yaml` holds it."""
+        """Return the whole configuration, as `config.yaml` holds it."""
         return str(self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False))
 
     @property
@@ -51,17 +53,17 @@ class SamplingCLI(CommandCLI):
         return sample_settings(self.config[self.subcommand])
 
     def before_predict(self) -> None:
-        """Tell the writer the settings that determine a sample, and the whole configuration."""
+        """Pass the settings that determine a sample, and the whole configuration, to the writer."""
         refuse_slurm_checkpoints(self.config[self.subcommand]["run_dir"])
         for callback in self.trainer.callbacks:
             if isinstance(callback, RunWriter):
                 callback.describe(self.settings, self.resolved())
-        # What is compared must be written first.
+        # `Evaluate` reads what the writer has written, so it must come after the writer.
         self.trainer.callbacks.sort(key=lambda callback: isinstance(callback, Evaluate))
 
 
 def predict(args: list[str], cli: type[SamplingCLI] = SamplingCLI) -> SamplingCLI:
-    """`sgm-lightning predict`, by a class of command line that may do less than draw."""
+    """Run `sgm-lightning predict` with a class of command line that may do less than draw."""
     with command_line(args) as args:
         return cli(
             SamplingModule,
@@ -76,15 +78,15 @@ def predict(args: list[str], cli: type[SamplingCLI] = SamplingCLI) -> SamplingCL
 
 
 class ResolvedCLI(SamplingCLI):
-    """The same up to where the Trainer would start."""
+    """Command line of `predict` that stops where the Trainer would start."""
 
     def _run_subcommand(self, subcommand: str) -> None:
         self.before_predict()
 
 
 def resolve(arguments: list[str], cli: type[ResolvedCLI] = ResolvedCLI) -> SamplingCLI:
-    """`predict` up to where its Trainer would start: everything is made and checked, nothing drawn or written."""
-    # A Trainer tells which devices there are; once a setting, when it draws, is enough.
+    """Run `predict` up to where its Trainer would start: everything is made and checked, nothing drawn or written."""
+    # A Trainer logs the devices that it finds; once for each setting, when it draws, is enough.
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)

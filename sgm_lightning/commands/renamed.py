@@ -1,7 +1,7 @@
-"""Names that have changed: what an older configuration or command line says, and what it is called now.
+"""Old names of classes, arguments, keys and configurations, and their current names.
 
-A renaming needs a new row and nothing else: in `CLASSES` for a class that has moved, in `ARGUMENTS` for an argument of a
-class that configurations name, in `KEYS` for a key of a command.
+A renaming needs only a new row: in `CLASSES` for a class that has moved, in `ARGUMENTS` for an argument of a class that
+configurations name, in `KEYS` for a key of a command.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import yaml
 
 from sgm_lightning.errors import SGMError
 
-# Class path before: class path now. The module between the package's room and the class does not matter.
+# Old class path: current class path. The module between the package's room and the class does not matter.
 CLASSES = {
     **{
         f"sgm_lightning.{old}.{name}": f"sgm_lightning.{new}.{name}"
@@ -43,7 +43,7 @@ CLASSES = {
     },
     "sgm_lightning.features.Prepare": "sgm_lightning.features.Normalise",
 }
-# (Class without its modules, argument before): what to say of it now, as in "is now `num_draws`".
+# (Class without its modules, old argument): end of the sentence about it, as in "is now `num_draws`".
 ARGUMENTS: dict[tuple[str, str], str] = {
     ("SelfGuidance", "distance"): "is now `score.distance`",
     ("SelfGuidance", "perturb_ratio"): "is now `score.level.ratio`",
@@ -57,13 +57,13 @@ ARGUMENTS: dict[tuple[str, str], str] = {
     ("SelfGuidance", "stop_ratio"): "is now `window.stop`",
     ("Window", "guidance"): "is no longer wrapped: give that guidance `window: {start: …, stop: …, interval: …}`",
 }
-# (Class, argument, class of its value before): what to say of it now.
+# (Class, argument, old class of its value): end of the sentence about it.
 VALUES: dict[tuple[str, str, str], str] = {
     ("BestOf", "score", "SelfGuidance"): "is now a MinorityScore: give `score: {distance: …, level: …, num_draws: …}`",
 }
-# Class without its modules before: what takes its place.
+# Old class without its modules: its replacement.
 REPLACED = {"ELBOGuidance": "SelfGuidance with `score: {class_path: ELBOScore}`"}
-# (Command, dotted key before, without `init_args`): what to say of it now, as in "is now `model.num_draws`".
+# (Command, old dotted key without `init_args`): end of the sentence about it, as in "is now `model.num_draws`".
 KEYS: dict[tuple[str, str], str] = {
     **{
         (command, f"model.score_{old}"): f"is now `model.score.{new}`"
@@ -74,7 +74,7 @@ KEYS: dict[tuple[str, str], str] = {
     ("score", "perturb_index"): "is now the noise level `score.level`, given as a log-SNR, a train step or a ratio",
     ("score", "num_draws"): "is now `score.num_draws`",
 }
-# Shipped configuration before, without `.yaml`: name now.
+# Old name of a shipped configuration, without `.yaml`: current name.
 CONFIGS = {
     **{
         name: f"predict/{name}"
@@ -108,15 +108,15 @@ _NESTED = ("init_args", "dict_kwargs")
 
 
 def moved_config(name: str) -> str | None:
-    """The name that a shipped configuration has now; None if none had that name."""
+    """Return the current name of a shipped configuration; None if none ever had that name."""
     return CONFIGS.get(Path(name).name.removesuffix(".yaml"))
 
 
 def refuse_renamed(args: list[str], configs: dict[str, dict[str, Any]]) -> None:
-    """Raise if a configuration or an argument says what is called otherwise now.
+    """Raise if a configuration or an argument uses an old name.
 
     Args:
-        args: Arguments of a command, its name first.
+        args: Arguments of a command, starting with its name.
         configs: Contents of its configurations, by file.
 
     Raises:
@@ -127,7 +127,8 @@ def refuse_renamed(args: list[str], configs: dict[str, dict[str, Any]]) -> None:
     merged: dict[str, Any] = {}
     for content in configs.values():
         merged = _merged(merged, _flat(content))
-    # Alone, for what a later one replaces is parsed as well; merged, for the class may be named in another.
+    # Each alone, because a value that is replaced later is parsed as well; then merged, because the class may be named in
+    # another file.
     for where, content in (
         *((file, _flat(content)) for file, content in configs.items()),
         ("the command line", typed),
@@ -151,7 +152,7 @@ def _old_names(content: dict[str, Any], command: str) -> Iterator[str]:
 
 
 def _walk(node: Any, command: str, key: str = "") -> Iterator[str]:
-    """A sentence for every old name inside a node, `key` being its place."""
+    """Yield a sentence for every old name inside a node, whose place is `key`."""
     if isinstance(node, str) and (new := _class_now(node)):
         yield f"{node} is now {new}"
     elif isinstance(node, list):
@@ -184,7 +185,7 @@ def _class_now(path: str) -> str | None:
 
 
 def _flat(node: Any) -> Any:
-    """A class's arguments beside its `class_path`, as the command line may name them as well."""
+    """Move a class's arguments beside its `class_path`, where the command line may name them as well."""
     if isinstance(node, list):
         return [_flat(inside) for inside in node]
     if not isinstance(node, dict):
@@ -197,7 +198,7 @@ def _flat(node: Any) -> Any:
 
 
 def _merged(first: Any, second: Any) -> Any:
-    """The first with the second over it; a class's arguments end with it."""
+    """Merge the second into the first; the arguments of a class are dropped when the class changes."""
     if not isinstance(first, dict) or not isinstance(second, dict):
         return {"class_path": first} | second if isinstance(first, str) and isinstance(second, dict) else second
     if second.get("class_path", first.get("class_path")) != first.get("class_path"):
@@ -206,7 +207,7 @@ def _merged(first: Any, second: Any) -> Any:
 
 
 def _tree(args: list[str]) -> dict[str, Any]:
-    """What options such as `--model.guidance.init_args.scale 1` say, nested as in a configuration."""
+    """Return options such as `--model.guidance.init_args.scale 1` as nested mappings, as in a configuration."""
     tree: dict[str, Any] = {}
     for index, arg in enumerate(args):
         if not arg.startswith("--") or arg.partition("=")[0] == "--config":

@@ -1,4 +1,4 @@
-"""`sgm-lightning score`: minority scores of a data set, in parts that survive any stop."""
+"""`sgm-lightning score`: computes the minority scores of a data set, in parts that survive any stop."""
 
 from __future__ import annotations
 
@@ -42,29 +42,29 @@ def score(
     seed: int = 0,
     device: str = "auto",
 ) -> None:
-    """Score every picture by the model, and name its level among all (Um, Lee & Ye, ICLR 2024).
+    """Score every picture by the model, and assign it one of the minority levels (Um, Lee & Ye, ICLR 2024).
 
-    An image's score is the mean distance to what the model makes of it after noise. The work is done in parts, kept beside
-    the output in `OUTPUT.parts`: the same command goes on, and several processes may share it.
+    The score of a picture is its mean distance to the model's reconstruction after noising. The work is done in parts, which
+    are kept beside the output in `OUTPUT.parts`: repeating the command resumes, and several processes may share the work.
 
     Args:
-        backbone: The model that scores.
-        source: The pictures.
-        output: `.safetensors` file to write; `images.MinorityLevels` reads it.
-        score: Minority score of a picture; default as released: `LPIPS` on VGG, the ratio 0.6 of the chain, mean of 5 draws,
-            x0_hat clipped.
+        backbone: Model that scores the pictures.
+        source: Pictures to score.
+        output: `.safetensors` file to write, which `images.MinorityLevels` reads.
+        score: Minority score of a picture; default as released: `LPIPS` on VGG, noise level at the ratio 0.6 of the chain,
+            mean of 5 draws, x0_hat clipped.
         spacing: Steps of the chain.
-        num_levels: Levels, the rarest being the last.
-        channels: 1 or 3, to convert to; default as the model's, which the pictures must then have.
-        value_range: Pixel values that become −1 and 1; default all of the type's.
-        max_broken: Unreadable pictures that are left without a score, in all parts together.
-        batch_size: Pictures that are denoised at once.
-        part_size: Pictures of a part.
-        seed: Of the noise; picture i's noise depends on the seed and i alone.
-        device: `auto`: a GPU where there is one; or torch's name of one.
+        num_levels: Number of levels; the last one is the rarest.
+        channels: Number of channels, 1 or 3, to convert to; by default the pictures must have as many as the model.
+        value_range: Pixel values that become −1 and 1; default: the full range of the type.
+        max_broken: Number of unreadable pictures that may be left without a score, in all parts together.
+        batch_size: Number of pictures that are denoised at once.
+        part_size: Number of pictures in a part.
+        seed: Seed of the noise; the noise of picture i depends only on the seed and on i.
+        device: Device to compute on: `auto` for a GPU if there is one, or torch's name of a device.
 
     Raises:
-        SGMError: If an argument is out of its range, or the parts on the disk are of other settings.
+        SGMError: If an argument is out of its range, or the parts on the disk have other settings.
     """
     target = Path(output)
     _check(target, {"batch_size": batch_size, "part_size": part_size})
@@ -103,7 +103,7 @@ def score(
 
 
 class _Scoring:
-    """The scores of a source by rows."""
+    """Computes the scores of a source by rows."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class _Scoring:
             )
 
     def all(self, parts: RunDir, size: int) -> Tensor | None:
-        """(N,) scores; None while other processes have parts in hand."""
+        """Return (N,) scores, or None while other processes have parts in hand."""
         total = len(self.source)
         count = math.ceil(total / size)
         claims = Claims(parts.claims)
@@ -148,7 +148,7 @@ class _Scoring:
         return torch.from_numpy(np.concatenate([self._scores(parts, number) for number in range(count)]))
 
     def _count_broken(self, parts: RunDir, size: int) -> None:
-        """What earlier calls and other processes could not read counts, too: those parts' pictures without a score."""
+        """Count the unreadable pictures of earlier calls and other processes, which have no score in finished parts."""
         for number in sorted(parts.finished(math.ceil(len(self.source) / size)) - self.counted):
             self.counted.add(number)
             for row in np.flatnonzero(np.isnan(self._scores(parts, number))):
@@ -163,7 +163,7 @@ class _Scoring:
         return found
 
     def rows(self, rows: range) -> Tensor:
-        """(n,) float32 scores, NaN where a picture cannot be read."""
+        """Return (n,) float32 scores, NaN where a picture cannot be read."""
         scores = torch.full((len(rows),), float("nan"))
         squares: list[tuple[int, np.ndarray]] = []
         for row in rows:

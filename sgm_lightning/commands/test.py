@@ -1,4 +1,4 @@
-"""`sgm-lightning test`: measure images that exist."""
+"""`sgm-lightning test`: evaluates finished images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sgm_lightning.evaluation.writer import ReportWriter
 
 
 class EvaluationCLI(CommandCLI):
-    """LightningCLI for images that exist already."""
+    """Command line of `test`: LightningCLI for finished images."""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:

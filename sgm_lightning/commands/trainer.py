@@ -1,4 +1,4 @@
-"""Lightning's Trainer for runs."""
+"""Lightning's Trainer, adapted to runs."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from lightning.pytorch import Trainer
 from sgm_lightning.errors import SGMError
 from sgm_lightning.signals import EXIT_RESUMABLE, Interrupted, stop_signals
 
-# Of `fit`, `predict` and `test`.
+# Defaults of `fit`, `predict` and `test`.
 TRAINER_DEFAULTS: dict[str, Any] = {"enable_checkpointing": False, "enable_model_summary": False, "devices": 1}
 
 
 class RunTrainer(Trainer):
-    """Lightning's Trainer, whose processes end as one, and whose `predict` keeps nothing in memory (the run folder does).
+    """Lightning's Trainer with processes that end together, and a `predict` that keeps no samples in memory.
 
-    The processes that Lightning itself launches end with the first one, and an interrupted one takes the first along:
-    otherwise Lightning would kill the first without a word, or leave the others running.
+    The processes that Lightning launches end with the first one, and an interrupted process also stops the first one.
+    Otherwise Lightning would kill the first one without a message, or leave the others running.
     """
 
     def predict(self, *args: Any, return_predictions: bool | None = False, **kwargs: Any) -> Any:
         """Draw the samples of a run.
 
         Args:
-            *args: As in `Trainer.predict`.
+            *args: Arguments of `Trainer.predict`.
             return_predictions: Whether to return the samples, too.
-            **kwargs: As in `Trainer.predict`.
+            **kwargs: Arguments of `Trainer.predict`.
         """
         return self._as_one(lambda: super(RunTrainer, self).predict(*args, return_predictions=return_predictions, **kwargs))
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
-        """Train; checkpoints to resume from are read as tensors and plain types only.
+        """Train a model; checkpoints to resume from are read as tensors and plain types only.
 
         Args:
-            *args: As in `Trainer.fit`.
-            **kwargs: As in `Trainer.fit`.
+            *args: Arguments of `Trainer.fit`.
+            **kwargs: Arguments of `Trainer.fit`.
         """
         self._as_one(lambda: super(RunTrainer, self).fit(*args, weights_only=True, **kwargs))
 
@@ -70,7 +70,7 @@ class RunTrainer(Trainer):
 
 
 def _end() -> None:
-    """Stop; by force where this process waits for one that has ended, as in a collective operation."""
+    """Stop; by force if this process waits for one that has ended, as in a collective operation."""
     stop_signals.stop("end of the launching process")
     time.sleep(60)
     os._exit(EXIT_RESUMABLE)

@@ -1,4 +1,4 @@
-"""Methods side by side: the same seeds, the same measures, one table."""
+"""Compares methods side by side: the same seeds, the same measures, one table."""
 
 from sgm_lightning.compare.anchors import Anchor, Degraded, RareImages
 

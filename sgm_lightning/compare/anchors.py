@@ -1,4 +1,4 @@
-"""Rows that say what a number means: real images, their tail, and damaged samples, which no measure of rarity may crown."""
+"""Anchor rows to judge the numbers by: real images, their tail, and damaged samples, which should not look rarest."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from sgm_lightning.metrics import avg_knn
 
 
 class Kind(NamedTuple):
-    """What a row's images are like, known before there are any.
+    """Shape and labelling of a row's images, known before they are drawn.
 
     Attributes:
-        shape: (C, H, W).
-        labelled: Whether they have classes.
+        shape: Shape (C, H, W) of the images.
+        labelled: Whether the images have classes.
     """
 
     shape: tuple[int, ...]
@@ -31,16 +31,16 @@ class Kind(NamedTuple):
 
 
 class Anchor(ABC):
-    """A row that is made of others, or of real images.
+    """A row that is made from other rows or from real images.
 
     Attributes:
-        of: The setting whose sample i image i is made of; None where there is none.
+        of: Name of the setting whose sample i becomes image i; None if there is none.
     """
 
     of: str | None = None
 
     def check(self, settings: Collection[str], spaces: Collection[str]) -> None:
-        """Raise unless what the anchor names is there: before anything is drawn.
+        """Raise unless the settings and spaces that the anchor names exist; called before anything is drawn.
 
         Args:
             settings: Names of the settings.
@@ -52,28 +52,28 @@ class Anchor(ABC):
             )
 
     def kind(self, settings: Mapping[str, Kind]) -> Kind | None:
-        """What its images will be like, if that is known."""
+        """Return the shape and labelling of its images, if known."""
         return None if self.of is None else settings[self.of]
 
     @abstractmethod
     def images(self, settings: Mapping[str, Images], spaces: Mapping[str, LoadedSpace]) -> Images:
-        """The row's images.
+        """Return the row's images.
 
         Args:
-            settings: The samples of every setting.
-            spaces: The feature spaces of the comparison.
+            settings: Samples of every setting.
+            spaces: Feature spaces of the comparison.
         """
 
 
 class Degraded(Anchor):
-    """A setting's samples after a change of contrast, blur, and noise, in this order.
+    """Samples of a setting after a change of contrast, blur, and noise, in this order.
 
     Args:
         of: Name of the setting.
         noise: Standard deviation of white noise, in levels of 0 … 255.
         blur: Standard deviation of a Gaussian blur, in pixels.
         contrast: Factor of the pixel values; 1 changes nothing.
-        seed: Of the noise; image i has noise of its own.
+        seed: Seed of the noise; each image has different noise.
 
     Raises:
         SGMError: If nothing is degraded, or a value is negative.
@@ -104,12 +104,12 @@ class Degraded(Anchor):
 
 
 class RareImages(Anchor):
-    """The real images that lie farthest from the reference in one space: there their values are high by construction.
+    """The real images that lie farthest from the reference in one space, where their values are high by construction.
 
     Args:
-        source: Real images.
-        space: Name of the space that they are chosen in.
-        count: How many.
+        source: Real images to choose from.
+        space: Name of the space in which they are chosen.
+        count: Number of images to choose.
     """
 
     def __init__(self, source: Images, space: str, count: int = 1000) -> None:

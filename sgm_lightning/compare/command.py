@@ -1,4 +1,4 @@
-"""`sgm-lightning compare`: methods on the same seeds, measured alike."""
+"""`sgm-lightning compare`: draws methods on the same seeds, and measures them alike."""
 
 from __future__ import annotations
 
@@ -42,25 +42,27 @@ def compare(
     grid_images: int = 12,
     timed_images: int = 0,
 ) -> None:
-    """Draw every setting, measure every row, write the tables, the plot and the grid. The same command again resumes.
+    """Draw every setting, measure every row, write the tables, the plot and the grid. Repeating the command resumes.
 
-    Each setting is a run of `predict` in OUTPUT/NAME; what is finished is not touched. Processes that share OUTPUT share the
+    Each setting is a run of `predict` in OUTPUT/NAME; finished runs are not touched. Processes that share OUTPUT share the
     work.
 
     Args:
-        base: What all settings share, as for `predict`: `model`, `trainer`, `configs` (YAML files or names of shipped ones),
-            and `data`, which must give num_samples, chunk_size and seed.
-        settings: By name, or as a list with a `name` each: `model`, `trainer` and `configs` over the base's.
-        evaluation: Spaces, and the model that scores and bounds the images of all rows; as the `model` of `test`.
-        reference: Name of the setting that the others' paired differences are to.
-        primary: The one primary endpoint, of what every sample has, in a space that no guidance saw: `imagenet/avg_knn`.
-        realism: What the plot sets it against: `classifier/density`.
-        anchors: Rows to judge the measures by: real images, their tail (`RareImages`), damaged samples (`Degraded`).
+        base: Configuration shared by all settings, as for `predict`: `model`, `trainer`, `configs` (YAML files or names of
+            shipped ones), and `data`, which must give num_samples, chunk_size and seed.
+        settings: Settings by name, or as a list with a `name` each: `model`, `trainer` and `configs`, which override those
+            of `base`.
+        evaluation: Feature spaces, and the model that scores and bounds the images of all rows; as the `model` of `test`.
+        reference: Name of the setting to which the paired differences of the others are taken.
+        primary: The single primary endpoint: a value of every sample, in a space that no guidance saw, such as
+            `imagenet/avg_knn`.
+        realism: Value of every sample that the plot shows as realism, such as `classifier/density`.
+        anchors: Rows to judge the measures by: real images, their tail (`RareImages`), or damaged samples (`Degraded`).
         output: Folder of the comparison.
-        num_samples: In place of the N of `base`.
-        grid_images: Columns of the grid.
-        timed_images: Images in a timed batch of every setting, for seconds an image; 0: network evaluations alone. On an
-            idle machine only.
+        num_samples: Number of samples in place of that of `base`.
+        grid_images: Number of columns of the grid.
+        timed_images: Number of images in a batch that is timed for every setting, to report seconds per image (on an idle
+            machine only); 0 reports network evaluations alone.
     """
     shared, methods = read_base(base.content, num_samples), read_settings(settings.content)
     names = [setting.name for setting in methods]
@@ -116,7 +118,7 @@ def compare(
 
 
 def _kinds(planned: dict[str, Planned], anchors: dict[str, Images | Anchor]) -> dict[str, Kind]:
-    """What the images of every row will be like, where that is known."""
+    """Return the shape and labelling of every row's images, where known."""
     settings = {name: plan.kind for name, plan in planned.items()}
     kinds = dict(settings)
     for name, anchor in anchors.items():
@@ -127,12 +129,12 @@ def _kinds(planned: dict[str, Planned], anchors: dict[str, Images | Anchor]) -> 
 
 
 def _samples(plan: Planned) -> Images:
-    """The run's samples, the first N of them: it may have been drawn further than is asked for now."""
+    """Return the first N samples of a run, which may have been drawn further than is asked for now."""
     return RunImages(str(plan.run.path), limit=plan.num_samples, name=plan.setting.name)
 
 
 def _text(evaluation: EvaluationModule, reference: Planned) -> dict[str, Any]:
-    """What the numbers hang on."""
+    """Describe the spaces, the model and the configuration that the numbers depend on."""
     text: dict[str, Any] = {"spaces": {name: space.text for name, space in evaluation.spaces.items()}}
     if evaluation.denoiser is not None:
         text["model"] = {

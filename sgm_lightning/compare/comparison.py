@@ -1,4 +1,4 @@
-"""Rows of a comparison, and how the settings differ from one of them."""
+"""Rows of a comparison, and the differences of the settings to one of them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sgm_lightning.predict.cost import Cost
 
 @dataclass
 class Row:
-    """A line of the table.
+    """A row of the table.
 
     Attributes:
-        results: What was measured.
-        paired: Whether image i is of the same seed as every setting's.
-        cost: Of drawing an image; None for an anchor.
-        seconds: Of an image, if it was timed.
+        results: Measured values of the row.
+        paired: Whether image i has the same seed as image i of every setting.
+        cost: Cost of drawing an image; None for an anchor.
+        seconds: Seconds per image, if they were measured.
     """
 
     results: Results
@@ -31,18 +31,18 @@ class Row:
 
     @property
     def evaluations(self) -> float | None:
-        """All operations of an image in units of one forward of the network: a backward counts as what it costs."""
+        """All operations of an image in units of one forward pass of the network; a backward pass counts by its cost."""
         return None if self.cost is None else self.cost.flops / self.cost.forward_flops
 
 
 @dataclass
 class Difference:
-    """A row's mean paired difference to the reference.
+    """The mean paired difference of a row to the reference.
 
     Attributes:
-        estimate: With standard error and 95 % bootstrap interval.
-        p: Two-sided, of no difference.
-        adjusted: The same after Holm's correction over the row's endpoints but the primary one; None for that one.
+        estimate: Difference with its standard error and 95 % bootstrap interval.
+        p: Two-sided p-value of no difference.
+        adjusted: The p-value after Holm's correction over the row's endpoints but the primary one; None for that one.
     """
 
     estimate: Estimate
@@ -52,14 +52,14 @@ class Difference:
 
 @dataclass
 class Comparison:
-    """All rows.
+    """All rows of a comparison.
 
     Attributes:
-        rows: By name, in the order of the table.
-        reference: Name of the row that differences are to.
+        rows: Rows by name, in the order of the table.
+        reference: Name of the row to which differences are taken.
         primary: The one primary endpoint, such as `imagenet/avg_knn`.
-        realism: What the plot sets it against, such as `classifier/density`.
-        text: What else the numbers hang on.
+        realism: Value that the plot shows as realism, such as `classifier/density`.
+        text: Description of spaces, model and configuration, on which the numbers depend.
     """
 
     rows: dict[str, Row]
@@ -80,12 +80,12 @@ class Comparison:
         return measures_in(row.results for row in self.rows.values())
 
     def label(self, name: str) -> str:
-        """`imagenet/avg_knn` in words."""
+        """Return the text of a name such as `imagenet/avg_knn`."""
         measure = self.measures.get(name)
         return name if measure is None else full_label(name, measure)
 
     def differences(self) -> dict[str, dict[str, Difference]]:
-        """Of every paired row but the reference, by endpoint."""
+        """Return the differences of every paired row but the reference, by row and endpoint."""
         reference = self.rows[self.reference].results
         found = {}
         for name, row in self.rows.items():
@@ -100,5 +100,5 @@ class Comparison:
         return found
 
     def _order(self, key: str) -> tuple[bool, bool]:
-        """The primary endpoint first, the model's own last; otherwise as they came."""
+        """Return a sort key: the primary endpoint comes first, the model's own last; the others keep their order."""
         return key != self.primary, "/" not in key

@@ -23,16 +23,16 @@ from sgm_lightning.run import RunDir
 
 @dataclass
 class Planned:
-    """A setting that has been resolved and checked, and can be drawn. Holds no network.
+    """A setting that has been resolved and checked, and can be drawn. It holds no network.
 
     Attributes:
-        setting: Which.
-        run: Its folder.
-        arguments: Of `predict`.
-        config: The whole configuration, as the run's `config.yaml` will hold it.
-        manifest: What determines its samples, as the run's `manifest.json` will hold it.
-        num_samples: N.
-        kind: Of its images.
+        setting: Setting to draw.
+        run: Run folder of the setting.
+        arguments: Command line of its `predict`.
+        config: Whole configuration, as the run's `config.yaml` will hold it.
+        manifest: Manifest of the run, as its `manifest.json` will hold it.
+        num_samples: Number of samples, N.
+        kind: Shape and labelling of the images.
     """
 
     setting: Setting
@@ -44,16 +44,16 @@ class Planned:
     kind: Kind
 
     def finished(self) -> bool:
-        """Whether the run holds all samples, by what `predict` itself resumes by: then nothing is touched.
+        """Return whether the run holds all samples, by the same checks as `predict`; a finished run is not touched.
 
         Raises:
-            SGMError: If the folder holds a run that `predict` refuses to go on with; the sentence names the setting.
+            SGMError: If the folder holds a run that `predict` refuses to continue; the sentence names the setting.
         """
         with naming(self.setting):
             return self.run.holds(self.manifest, {"threads": None}) and self.run.merged(self.num_samples)
 
     def draw(self) -> None:
-        """Draw, or go on, or be refused, as `predict` does it.
+        """Draw or resume the run, or be refused, as `predict` does it.
 
         Raises:
             SGMError: If `predict` refuses; the sentence names the setting.
@@ -63,28 +63,28 @@ class Planned:
 
 
 class Networks:
-    """Backbones, of which the last one is kept: settings share theirs, and one at a time has to fit the memory."""
+    """Keeps the last backbone: settings usually share one, and only one at a time has to fit in memory."""
 
     def __init__(self) -> None:
         self._last: tuple[str, Backbone] | None = None
 
     def load(self, module: SamplingModule, key: str) -> Backbone:
-        """The backbone of a module; `key` tells it from others."""
+        """Return the backbone of a module; `key` distinguishes it from others."""
         if self._last is None or self._last[0] != key:
             self._last = None  # before the next is read
             self._last = key, module.backbone.load()
         return self._last[1]
 
     def forget(self) -> None:
-        """Free the memory."""
+        """Drop the backbone, to free its memory."""
         self._last = None
 
 
 def plan(base: Setting, setting: Setting, output: Path, networks: Networks) -> Planned:
-    """Resolve a setting as `predict` does it, and raise what `predict` would before or at its first sample.
+    """Resolve a setting as `predict` does, and raise any error that `predict` would raise up to its first sample.
 
     Raises:
-        SGMError: If it cannot be drawn, or not into its folder; the sentence names the setting.
+        SGMError: If the setting cannot be drawn, or not into its folder; the sentence names the setting.
     """
     arguments = predict_arguments(base, setting, output)
     with naming(setting), same_threads():
@@ -100,13 +100,13 @@ def plan(base: Setting, setting: Setting, output: Path, networks: Networks) -> P
 
 
 def network_key(cli: Any) -> str:
-    """Equal keys, equal networks."""
+    """Return a key of the module's network: equal keys mean equal networks."""
     # One name may mean two files, beside two configurations.
     return repr((cli.config["predict"]["model"]["backbone"], str(getattr(cli.model.backbone, "path", ""))))
 
 
 def draw_all(planned: list[Planned]) -> None:
-    """Draw what is not finished, in order. What is finished, or refused, is known before the first one is drawn."""
+    """Draw the unfinished runs, in order. All runs are checked before the first one is drawn."""
     finished = [plan.finished() for plan in planned]
     for number, plan in enumerate(planned):
         title = f"[{number + 1}/{len(planned)}] {plan.setting.name}"
@@ -120,7 +120,7 @@ def draw_all(planned: list[Planned]) -> None:
 
 @contextmanager
 def same_threads() -> Iterator[None]:
-    """The number of threads that a run asks for ends with it."""
+    """Restore the number of threads at the end, because a run may change it."""
     threads = torch.get_num_threads()
     try:
         yield
@@ -130,10 +130,10 @@ def same_threads() -> Iterator[None]:
 
 @contextmanager
 def naming(setting: Setting) -> Iterator[None]:
-    """Name the setting in what is told of it."""
+    """Name the setting in the messages of its errors."""
     try:
         yield
-    except SystemExit:  # of the parser, which has said what is wrong
+    except SystemExit:  # from the parser, which has printed the error
         print(f"This was said of setting {setting.name}.", file=sys.stderr)
         raise
     except Exception as error:

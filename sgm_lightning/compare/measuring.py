@@ -1,4 +1,4 @@
-"""What is measured of every image of every row, by any number of processes, and kept."""
+"""Measures every image of every row, in any number of processes, and keeps the results."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ Part = tuple[str, int]  # name of a row, and number of consecutive images in it
 
 
 class Measuring:
-    """Measures parts of the rows; a part that has been measured alike is not measured again.
+    """Measures parts of the rows; a part that has been measured in the same way is not measured again.
 
-    Each part of consecutive images is a file in the row's folder. Processes and hosts that share the output claim parts,
-    and wait for one another's.
+    A part is a run of consecutive images, kept in a file in the row's folder. Processes and hosts that share the output
+    claim parts, and wait for those of the others.
 
     Args:
         module: Spaces and the one model that scores and bounds the images of all rows, with the same draws.
         output: Folder of the comparison.
         device: Device to measure on.
-        size: Images a part.
+        size: Number of images in a part.
     """
 
     def __init__(self, module: EvaluationModule, output: Path, device: torch.device, size: int = 50) -> None:
         self.module, self.output, self.device, self.size = module, output, device, size
 
     def __call__(self, sets: Mapping[str, Images], poll: float = 0.5) -> dict[str, Rows]:
-        """Rows of every image of every set."""
+        """Return the measured rows of every image of every set."""
         self.module.load(sets)
         self.module.to(self.device)
         claims = Claims(self.output / CLAIMS)
@@ -68,7 +68,7 @@ class Measuring:
         return {column: row.cpu().numpy() for column, row in self.module.rows(batch).items()}
 
     def _key(self) -> str:
-        """Equal keys, equal rows of equal images."""
+        """Return a key of the measurement: equal keys mean equal rows of equal images."""
         module = self.module
         text: list[object] = [module.measurements.fingerprint(), module.seed]
         if module.denoiser is not None:
@@ -81,20 +81,20 @@ class Measuring:
 
 
 def evaluate(module: EvaluationModule, rows: Rows) -> Results:
-    """Every metric of one row of the table."""
+    """Compute every metric of one row of the table."""
     evaluation = Evaluation(module.spaces, False, module.kid_subset_size)
     evaluation.update(rows, torch.arange(len(next(iter(rows.values())))))
     return evaluation.compute()
 
 
 class _Measured:
-    """Rows of parts as they are kept beside the images, each read once.
+    """Measured rows of parts, as they are kept beside the images; each file is read once.
 
     Args:
-        sets: The images of every row.
+        sets: Images of every row, by name.
         output: Folder of the comparison.
-        key: Digest of how they are measured.
-        size: Images a part.
+        key: Digest of the measurement.
+        size: Number of images in a part.
     """
 
     def __init__(self, sets: Mapping[str, Images], output: Path, key: str, size: int) -> None:
@@ -103,18 +103,18 @@ class _Measured:
         self._files: dict[Part, Sidecars] = {}
 
     def look(self, part: Part) -> bool:
-        """Whether a part has been measured, by this process or another."""
+        """Return whether a part has been measured, by this process or another."""
         if part not in self.rows and (rows := self._file(part).read(part[1])) is not None:
             self.rows[part] = rows
         return part in self.rows
 
     def keep(self, part: Part, rows: dict[str, np.ndarray]) -> None:
-        """Take a part's rows, and write them for others and for later calls."""
+        """Keep the rows of a part, and write them for other processes and later calls."""
         self.rows[part] = rows
         self._file(part).write(part[1], rows)
 
     def _file(self, part: Part) -> Sidecars:
-        """The file of a part; measured rows belong to the pixels as well as to the measure."""
+        """Return the file of a part; its rows depend on the pixels as well as on the measurement."""
         if part not in self._files:
             name, number = part
             pixels = self.sets[name].read(_indices(number, self.size, self.sets[name]).tolist())

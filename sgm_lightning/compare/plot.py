@@ -1,4 +1,4 @@
-"""Rarity against realism: a marker a row, as large as it costs, numbered as in the legend."""
+"""Plots rarity against realism: one marker for each row, sized by cost and numbered as in the legend."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LARGEST, _SMALLEST, _ANCHOR = 34.0, 7.0, 9.0  # diameters in points
 
 
 def save_plot(path: Path, comparison: Comparison) -> None:
-    """The primary endpoint over realism, with standard errors. Anchors are squares; of circles the area is the cost."""
+    """Plot the primary endpoint over realism, with standard errors; anchors are squares, a circle's area is its cost."""
     rows = comparison.rows
     figure = Figure(figsize=(11, max(5.6, 2.6 + 0.29 * len(rows))), dpi=110, layout="constrained")
     axes = figure.add_subplot()
@@ -66,12 +66,12 @@ def save_plot(path: Path, comparison: Comparison) -> None:
 
 
 def _diameter(cost: float, largest: float) -> float:
-    """Points; the area goes with the cost, down to what can still be seen."""
+    """Return a diameter in points; the area is proportional to the cost, down to a visible minimum."""
     return max(_SMALLEST, _LARGEST * math.sqrt(cost / largest))
 
 
 def _examples(costs: list[float]) -> list[float]:
-    """Up to three costs, apart enough to show what area means: the least, the greatest and one between."""
+    """Return up to three costs that show the scale of the areas: the least, the greatest and one between."""
     if not costs:
         return []
     least, most = min(costs), max(costs)
@@ -79,7 +79,7 @@ def _examples(costs: list[float]) -> list[float]:
 
 
 def _number(axes: Axes, points: Sequence[tuple[float, float]], radii: Sequence[float], scale: float) -> None:
-    """A number beside each marker, where it hides least of the other markers and numbers."""
+    """Write a number beside each marker, where it hides least of the other markers and numbers."""
     centres = np.array([axes.transData.transform(point) for point in points]) / scale
     placed: list[np.ndarray] = []
     for number, (centre, radius) in enumerate(zip(centres, radii, strict=True)):

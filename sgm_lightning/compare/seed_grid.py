@@ -1,4 +1,4 @@
-"""A figure of a comparison: one row a method, one column a seed."""
+"""A figure of a comparison with one row for each method and one column for each seed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from matplotlib.figure import Figure
 from sgm_lightning.evaluation.grid import save_figure
 from sgm_lightning.images import Images
 
-_INCH = 0.62  # side of a picture
+_INCH = 0.62  # side of an image
 
 
 def save_seed_grid(path: Path, sets: Mapping[str, Images], count: int = 12) -> None:
     """Write the first images of every set, named at the left, numbered above.
 
     Args:
-        path: PNG file.
-        sets: Images by name.
-        count: Columns.
+        path: PNG file to write.
+        sets: Images of every row, by name.
+        count: Number of columns.
     """
     count = min([count, *(len(images) for images in sets.values())])
     names = 0.3 + 0.085 * max(map(len, sets))

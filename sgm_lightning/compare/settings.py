@@ -1,4 +1,4 @@
-"""The settings of a comparison: what `predict` is told for each of them."""
+"""The settings of a comparison, and the arguments of `predict` for each of them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _SHARED_DATA = ("num_samples", "chunk_size", "seed")
 
 @dataclass(frozen=True)
 class Setting:
-    """One method.
+    """One method of a comparison.
 
     Attributes:
-        name: What tables call it.
-        configs: Paths of YAML files of `predict`, before what the setting itself says.
-        content: Its own `model` and `trainer`.
+        name: Name in the tables.
+        configs: Paths of YAML files of `predict`, which `content` overrides.
+        content: `model` and `trainer` of the setting itself.
     """
 
     name: str
@@ -35,17 +35,17 @@ class Setting:
 
     @property
     def folder(self) -> str:
-        """Name of its run folder."""
+        """Name of the run folder."""
         return folder_name(self.name)
 
 
 def folder_name(name: str) -> str:
-    """A row's name as that of a folder: `Self-guided, L_2` becomes `self_guided_l_2`."""
+    """Return the folder name for the name of a row: `Self-guided, L_2` becomes `self_guided_l_2`."""
     return re.sub(r"[^a-z0-9.]+", "_", name.lower()).strip("_.")
 
 
 def read_settings(settings: Any) -> list[Setting]:
-    """The settings of a mapping by name, or of a list of mappings with a `name` each.
+    """Return the settings of a mapping by name, or of a list of mappings with a `name` each.
 
     Raises:
         SGMError: If there are none, or one has no name or unknown keys.
@@ -62,14 +62,14 @@ def read_settings(settings: Any) -> list[Setting]:
 
 
 def read_base(base: Any, num_samples: int | None = None) -> Setting:
-    """What all settings share; its data must say which seeds.
+    """Return the part that all settings share; its data must give the seeds.
 
     Args:
         base: `configs`, `model`, `trainer`, and `data`.
-        num_samples: In place of the N of `data`.
+        num_samples: Number of samples in place of that of `data`.
 
     Raises:
-        SGMError: If the data do not say what pairs the settings.
+        SGMError: If the data do not give N, chunk size and seed, which pair the settings.
     """
     given = _setting("base", base, {"configs", "model", "trainer", "data"})
     data = dict(given.content.get("data") or {})
@@ -86,7 +86,7 @@ def read_base(base: Any, num_samples: int | None = None) -> Setting:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raise unless every row has a folder of its own."""
+    """Raise unless every row has a folder with a different name."""
     taken: dict[str, str] = {SETTINGS: "a folder of the comparison", CLAIMS: "a folder of the comparison"}
     for name in names:
         folder = folder_name(name)
@@ -99,13 +99,13 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def predict_arguments(base: Setting, setting: Setting, output: Path) -> list[str]:
-    """Write the setting's YAML files into OUTPUT/settings; the command line of its `predict`.
+    """Write the setting's YAML files into OUTPUT/settings, and return the command line of its `predict`.
 
-    Later files win: the base, the setting's files, the setting, and what pairs all of them.
+    Later files override earlier ones: the base, the setting's files, the setting, and the part that pairs all settings.
     """
     pairing = {
-        "model": {"baseline": False},  # the unguided samples are a setting of their own
-        "trainer": {"callbacks": None},  # `Evaluate` say: all rows are measured afterwards, alike
+        "model": {"baseline": False},  # the unguided samples are a separate setting
+        "trainer": {"callbacks": None},  # such as `Evaluate`: all rows are measured afterwards, alike
         "data": base.content["data"],
     }
     shared = {key: value for key, value in base.content.items() if key != "data"}

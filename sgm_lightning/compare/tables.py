@@ -1,4 +1,4 @@
-"""A comparison as table.md, table.csv, table.json and differences.md."""
+"""Writes a comparison as table.md, table.csv, table.json and differences.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sgm_lightning.files.atomic import write
 
 
 def write_tables(comparison: Comparison, folder: Path) -> None:
-    """Write the four files; every one is there whole or not at all."""
+    """Write the four files, each whole or not at all."""
     texts = {
         "table.md": markdown_table(comparison),
         "table.csv": csv_table(comparison),
@@ -27,7 +27,7 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
 
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:
-    """Every number with N, k, standard error, interval, space and reference."""
+    """Return every number with N, k, standard error, interval, space and reference."""
     rows = {
         name: {
             "num_samples": len(row.results.index),
@@ -52,7 +52,7 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
 
 
 def csv_table(comparison: Comparison) -> str:
-    """One line a number."""
+    """Return CSV with one line for each number."""
     out = io.StringIO()
     heads = ["row", "space", "metric", "value", "standard_error", "low", "high", "num_samples", "k", "reference", "note"]
     table = csv.writer(out, lineterminator="\n")
@@ -68,7 +68,7 @@ def csv_table(comparison: Comparison) -> str:
 
 
 def markdown_table(comparison: Comparison) -> str:
-    """An overview, then a table for every space."""
+    """Return an overview, then a table for every space."""
     rows = comparison.rows
     shown = {name: measure for name, measure in comparison.measures.items() if measure.label is not None}
     timed = any(row.seconds is not None for row in rows.values())
@@ -88,7 +88,7 @@ def markdown_table(comparison: Comparison) -> str:
 
 
 def markdown_differences(comparison: Comparison) -> str:
-    """The primary endpoint of every row, then the others row by row."""
+    """Return the primary endpoint of every row, then the other endpoints row by row."""
     found = comparison.differences()
     primary = comparison.primary
     heads = ["difference ± s.e.", "95 %", "p"]

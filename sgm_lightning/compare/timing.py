@@ -1,4 +1,4 @@
-"""Seconds of an image, timed once a run on the machine at hand."""
+"""Times the drawing of an image, once for each run, on the machine at hand."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from sgm_lightning.run import RunDir
 
 
 def seconds_per_image(module: SamplingModule, run: RunDir, count: int, device: torch.device) -> float | None:
-    """Of a batch of `count` images, the second one: the first warms up, and compiles. Kept in the run's `timed.json`.
+    """Return the seconds per image of a batch of `count` images, and keep them in the run's `timed.json`.
 
-    Timed with the run's own number of threads. An upsampler, whose inputs are another run's, is not timed: None.
+    The second of two batches counts: the first warms up, and compiles. The number of threads is that of the run. An
+    upsampler, whose inputs come from another run, is not timed: None.
     """
     threads = int(run.manifest()["threads"])
     file = run.path / "timed.json"
@@ -29,7 +30,7 @@ def seconds_per_image(module: SamplingModule, run: RunDir, count: int, device: t
             return float(kept["seconds"])
     except (OSError, ValueError, KeyError):
         pass
-    backbone = module.backbone.load()  # one of its own: how a network is executed stays with it
+    backbone = module.backbone.load()  # a separate one: settings of execution stay with a network
     if backbone.upsampler:
         return None
     denoiser = backbone.denoiser(module.spacing)

@@ -1,4 +1,4 @@
-"""Configuration that is handed on as it is."""
+"""Configuration that is passed on unchanged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jsonargparse.typing import register_type
 
 
 class Verbatim:
-    """What YAML says, classes not instantiated: `predict`'s own parser will read it.
+    """Content of YAML without its classes instantiated: `predict`'s own parser will read it.
 
     Args:
         content: Mappings, lists and scalars.

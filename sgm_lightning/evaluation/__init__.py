@@ -1,4 +1,4 @@
-"""From images to evidence: measure every image, compare the sets, write it down."""
+"""Evaluates images: measures every image, compares the sets, and writes the results."""
 
 from sgm_lightning.evaluation.evaluation import Evaluation
 from sgm_lightning.evaluation.loaded_space import LoadedSpace

@@ -1,4 +1,4 @@
-"""Finished images to evaluate, set by set."""
+"""Finished images to evaluate, in one or more sets."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sgm_lightning.images import Images, open_images
 
 
 class ImageBatch(NamedTuple):
-    """A batch of one set.
+    """A batch of images from one set.
 
     Attributes:
-        number: Which set.
-        indices: (B,) int64 index of each image in it.
+        number: Number of the set.
+        indices: (B,) int64 index of each image in the set.
         images: (B, C, H, W) uint8.
-        labels: (B,) int64 or None.
+        labels: (B,) int64 classes, or None.
         scores: (B,) float32 minority scores that came with the images, or None.
     """
 
@@ -33,7 +33,7 @@ class ImageBatch(NamedTuple):
 
 
 class _Batches(IterableDataset[ImageBatch]):
-    """This process's batches of one set. Iterable, so that Lightning does not deal them out anew, with padding."""
+    """Batches of one set for this process; iterable, so that Lightning does not deal them out again, with padding."""
 
     def __init__(self, number: int, images: Images, batch_size: int, rank: int, world: int) -> None:
         self.number, self.images, self.batch_size, self.rank, self.world = number, images, batch_size, rank, world
@@ -51,13 +51,13 @@ class _Batches(IterableDataset[ImageBatch]):
 
 
 class EvaluatedImages(pl.LightningDataModule):
-    """Sets of images, side by side.
+    """Sets of finished images to evaluate side by side.
 
     Args:
-        images: A run folder (its baseline is a set of its own), an `.npz` in ADM's layout, or a folder of images.
-        sets: Further sets by name.
-        pair: Names of two sets whose image i is of the same noise; their differences are reported.
-        batch_size: Images a step.
+        images: Run folder (its baseline becomes another set), `.npz` file in ADM's layout, or folder of images.
+        sets: Further sets of images by name.
+        pair: Names of two sets in which image i comes from the same noise; their differences are reported.
+        batch_size: Number of images in a batch.
     """
 
     def __init__(

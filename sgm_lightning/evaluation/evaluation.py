@@ -1,4 +1,4 @@
-"""All metrics of one set of images."""
+"""Computes all metrics of one set of images."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from sgm_lightning.evaluation.statistics import mean_estimate
 from sgm_lightning.metrics import FrechetDistance
 from sgm_lightning.metrics.indexed import IndexedMetric, PerSample, PerSampleMetric
 
-# Of the rows of tables; metrics from elsewhere follow.
+# Order of the rows of tables; user-defined metrics follow.
 _PLACES = {measure.key: place for place, measure in enumerate(MEASURES)}
 
 
 class _Column(PerSampleMetric):
-    """Rows that are values already."""
+    """A per-sample metric whose rows are its values already."""
 
     def values(self, rows: Tensor) -> Tensor:
         return rows
 
 
 class Evaluation(nn.Module):
-    """Takes measured images, computes every metric of every space.
+    """Takes measured images and computes every metric of every space.
 
     Args:
-        spaces: The feature spaces.
-        synchronise: Whether the processes of a group share their samples when `compute` is called, by all of them then.
-        kid_subset_size: Samples in each of KID's 100 subsets.
+        spaces: Feature spaces by name.
+        synchronise: Whether `compute` shares the samples among the processes of a group, all of which must call it then.
+        kid_subset_size: Number of samples in each of KID's 100 subsets.
     """
 
     def __init__(self, spaces: Mapping[str, LoadedSpace], synchronise: bool = True, kid_subset_size: int = 1000) -> None:
@@ -47,12 +47,12 @@ class Evaluation(nn.Module):
         self.metrics = nn.ModuleDict(
             {name: MetricCollection(dict(metrics), compute_groups=_groups(metrics)) for name, metrics in made.items()}
         )
-        for module in self.modules():  # here, so that a metric from elsewhere need not pass torchmetrics' arguments on
+        for module in self.modules():  # here, so that user-defined metrics need not forward these arguments
             if isinstance(module, Metric):
                 module.sync_on_compute = module._to_sync = synchronise
 
     def update(self, rows: Mapping[str, Tensor], index: Tensor) -> None:
-        """Take up measured images (see `ImageMeasurements`), and their `minority_score` where it is known."""
+        """Add measured images (see `ImageMeasurements`), with their `minority_score` where it is known."""
         for name, column in self.columns.items():
             if name in rows:
                 column.update(rows[name], index)  # type: ignore[operator]
@@ -60,7 +60,7 @@ class Evaluation(nn.Module):
             collection.update(rows[FEATURES + name], index)  # type: ignore[operator]
 
     def compute(self) -> Results:
-        """All numbers; where one cannot be had (too few samples), its note says why."""
+        """Compute all numbers; where one cannot be computed (too few samples), its note gives the reason."""
         results = Results(np.empty(0, dtype=np.int64))
         for name, column in self.columns.items():
             if column.index:
@@ -77,7 +77,7 @@ class Evaluation(nn.Module):
 
 
 def _groups(metrics: Mapping[str, Metric]) -> list[list[str]]:
-    """Metrics that keep the features as they come share one copy of them."""
+    """Group the metrics so that those that store the features unchanged share one copy of them."""
     shared = [name for name, metric in metrics.items() if type(metric).update is IndexedMetric.update]
     return [[name] for name in metrics if name not in shared] + ([shared] if shared else [])
 
@@ -94,7 +94,7 @@ def _compute_space(name: str, space: LoadedSpace, metrics: Mapping[str, Metric],
         _add_column(results, f"{name}/{key}", column)
     frechet = metrics["frechet"]
     assert isinstance(frechet, FrechetDistance)
-    count = len(results.index) if columns else sum(len(part) for part in frechet.index)  # there: of this process
+    count = len(results.index) if columns else sum(len(part) for part in frechet.index)  # the latter: of this process
 
     numbers: list[tuple[Measure, Value]] = []
     for key, metric in metrics.items():
@@ -116,7 +116,7 @@ def _add_column(results: Results, name: str, column: PerSample) -> None:
 
 
 def _of_set(name: str, metric: Metric, measures: Sequence[Measure], count: int) -> list[tuple[Measure, Value]]:
-    """The numbers that only a set has."""
+    """Compute the numbers that only a whole set has."""
     try:
         computed = metric.compute()
     except SGMError as error:  # too few samples
@@ -140,7 +140,7 @@ def _mean(column: np.ndarray, measure: Measure) -> Value:
 
 
 def _reference(space: LoadedSpace, measure: Measure) -> str:
-    """The real images that a measure compares with, in words."""
+    """Describe the real images that a measure compares with."""
     whole = space.text["reference"]
     if not measure.tail:
         return f"{whole['name']} (N = {whole['num_samples']})"

@@ -16,14 +16,14 @@ from sgm_lightning.evaluation.grid import save_figure, save_grid
 from sgm_lightning.evaluation.results import Results, full_label, measures_in
 from sgm_lightning.evaluation.statistics import rank_correlation
 
-# Okabe and Ito's colours but yellow, which colour-blind readers tell apart.
+# Okabe and Ito's colours without yellow, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 Read = Callable[[Sequence[int]], Tensor]
 
 
 def save_histograms(path: Path, sets: Mapping[str, Results]) -> None:
-    """One panel for each measure with a histogram, such as the minority score and AvgkNN; one line for each set."""
+    """Plot one panel for each measure with a histogram, such as the minority score and AvgkNN, and one line for each set."""
     measures = measures_in(sets.values())
     names = [name for name, measure in measures.items() if measure.histogram]
     colours = dict(zip(sets, COLOURS, strict=False))
@@ -50,7 +50,7 @@ def save_histograms(path: Path, sets: Mapping[str, Results]) -> None:
 
 
 def save_scatter(path: Path, sets: Mapping[str, Results]) -> None:
-    """Minority score against NELBO, a point a sample, with Spearman's rank correlation of each set."""
+    """Plot minority score against NELBO, one point for each sample, with Spearman's rank correlation of each set."""
     figure = Figure(figsize=(5.2, 4.2), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     for colour, (title, results) in zip(COLOURS, sets.items(), strict=False):
@@ -66,7 +66,7 @@ def save_scatter(path: Path, sets: Mapping[str, Results]) -> None:
 
 
 def save_extremes(path: Path, sets: Mapping[str, tuple[Results, Read]], column: str, count: int = 32) -> None:
-    """The `count` rarest and commonest samples of every set by a per-sample column, the extreme ones first."""
+    """Show the `count` rarest and commonest samples of every set by a per-sample column, the extreme ones first."""
     blocks = []
     for title, (results, read) in sets.items():
         order = np.argsort(-results.per_sample[column], kind="stable")

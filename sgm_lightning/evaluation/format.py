@@ -1,4 +1,4 @@
-"""Numbers and tables as text: for terminals, Markdown and JSON."""
+"""Formats numbers and tables as text for terminals, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ ABSENT = "–"
 
 
 def to_json(value: Any) -> str:
-    """Readable JSON, with null for NaN and infinity, which JSON does not know."""
+    """Return readable JSON, with null for NaN and infinity, which JSON does not allow."""
     return json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def finite(value: Any) -> Any:
-    """The same value with None for every NaN and infinity inside."""
+    """Return the value with None in place of every NaN and infinity inside."""
     if isinstance(value, dict):
         return {key: finite(inside) for key, inside in value.items()}
     if isinstance(value, (list, tuple)):
@@ -24,21 +24,21 @@ def finite(value: Any) -> Any:
 
 
 def fixed(value: float | None) -> str:
-    """A number with three decimals, or one if it is large."""
+    """Format a number with three decimals, or with one if it is large."""
     if value is None:
         return ABSENT
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
 
 
 def short(value: float | None) -> str:
-    """A positive number with three digits, or as many as stand before its point."""
+    """Format a positive number with three digits, or as an integer from 100 on."""
     if value is None:
         return ABSENT
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
 def with_error(value: float | None, standard_error: float | None) -> str:
-    """A number and its standard error, to two digits of the latter."""
+    """Format a number and its standard error, to two digits of the standard error."""
     if value is None:
         return ABSENT
     if standard_error is None:
@@ -48,7 +48,7 @@ def with_error(value: float | None, standard_error: float | None) -> str:
 
 
 def error_digits(error: float) -> int:
-    """Decimals that show two digits of a standard error.
+    """Return the number of decimals that show two digits of a standard error.
 
     Example:
         >>> error_digits(0.0123)
@@ -58,7 +58,7 @@ def error_digits(error: float) -> int:
 
 
 def markdown(heads: list[str], lines: list[list[str]]) -> str:
-    """A table of Markdown; all columns but the first are flush right."""
+    """Format a Markdown table; all columns but the first are right-aligned."""
 
     def row(cells: list[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -67,7 +67,7 @@ def markdown(heads: list[str], lines: list[list[str]]) -> str:
 
 
 def plain_table(lines: list[list[str]]) -> str:
-    """A table for a terminal; all columns but the first are flush right."""
+    """Format a table for a terminal; all columns but the first are right-aligned."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
 
     def padded(line: list[str]) -> str:

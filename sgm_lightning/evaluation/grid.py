@@ -1,4 +1,4 @@
-"""A figure of a run: its first samples, above them the unguided ones of the same noise where they were drawn."""
+"""Writes figures and grids of images. A run's grid shows its first samples, below the unguided ones of the same noise."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def save_grid(path: Path, rows: list[tuple[str, np.ndarray]], columns: int = 12)
     """Write titled blocks of images, one below the other.
 
     Args:
-        path: PNG file.
+        path: PNG file to write.
         rows: Title and (N, H, W, C) uint8 images of each block.
-        columns: Images a line.
+        columns: Number of images in a line.
 
     Returns:
         The figure, (H, W, 3) uint8.

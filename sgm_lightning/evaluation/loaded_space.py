@@ -1,4 +1,4 @@
-"""A feature space that is ready to measure in: its extractor, and the features of the real images."""
+"""A feature space that is ready for measurements: its extractor, and the features of the real images."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from sgm_lightning.metrics.frechet import Moments
 
 @dataclass
 class LoadedSpace:
-    """A space whose reference features have been read.
+    """A feature space whose reference features have been read.
 
     Attributes:
-        extractor: Images to features.
-        real: The reference.
-        text: What reports record of extractor, reference and tail.
-        neighbours: Whether metrics of nearest neighbours are wanted.
-        tail_from: The same real images in the space that their tail is chosen in.
-        tail_share: How much of them the tail is.
+        extractor: Feature extractor, from images to features.
+        real: Features of the real images, the reference.
+        text: Description of extractor, reference and tail, for reports.
+        neighbours: Whether nearest-neighbour metrics are computed.
+        tail_from: Features of the same real images in the space in which their tail is chosen.
+        tail_share: Share of the real images that forms the tail.
         training: (M, D) features of training images.
-        held_out: (M', D) features of unseen ones.
-        metrics: Metrics beyond the usual ones, by name; each is made from `real`.
+        held_out: (M', D) features of images that the model never saw.
+        metrics: User-defined metrics by name; each is made from `real`.
     """
 
     extractor: FeatureExtractor
@@ -43,16 +43,16 @@ class LoadedSpace:
 
     @cached_property
     def tail(self) -> Tensor | None:
-        """Features of the real images that are the tail; takes a search of neighbours, once."""
+        """Features of the real images in the tail; the first access takes a search of neighbours."""
         return None if self.tail_from is None else self.real.features[self.tail_from.tail(self.tail_share)]
 
     @cached_property
     def moments(self) -> Moments:
-        """Of all real images."""
+        """Moments of the features of all real images."""
         return moments(self.real.features)
 
     @cached_property
     def tail_moments(self) -> Moments:
-        """Of the tail."""
+        """Moments of the features of the tail."""
         assert self.tail is not None
         return moments(self.tail)

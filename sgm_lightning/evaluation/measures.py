@@ -1,6 +1,6 @@
-"""The table of measures: every number of an evaluation, what reports say about it, and the metric that gives it.
+"""The table of measures: every number of an evaluation, its text in reports, and the metric that computes it.
 
-A metric from elsewhere needs no line here: a space names it (`Space.metrics`), and it tells its own `label`, `unit` and `k`.
+A user-defined metric needs no row here: a space lists it (`Space.metrics`), and it provides its `label`, `unit` and `k`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from sgm_lightning.metrics.indexed import PerSampleMetric
 
 @dataclass(frozen=True)
 class Measure:
-    """A number of a set of images, and all that reports know about it.
+    """A number that describes a set of images, and its presentation in reports.
 
     Attributes:
-        key: Its name in files.
-        label: Its name in tables and figures, with `{k}` for the neighbours; None keeps it out of them.
+        key: Name of the number in files.
+        label: Name in tables and figures, with `{k}` for the number of neighbours; None leaves it out of them.
         of: `sample`: the mean of a column that has a value for every image; `set`: an output of the metric's `compute`.
-        metric: Name in `METRICS` of what gives it; None: the model does, not a metric of features.
+        metric: Name in `METRICS` of the metric that computes it; None if the model computes it, not a metric of features.
         source: Name of that column or output, if it is not `key`.
-        unit: Unit, or what the number is, for metrics.json.
-        k: Neighbours; the metric knows them.
-        tail: Whether the images are compared with the tail of the real ones.
+        unit: Unit or description of the number, for metrics.json.
+        k: Number of neighbours, taken from the metric.
+        tail: Whether the images are compared with the tail of the real images.
         histogram: Whether the column has a panel among the histograms.
-        averaged: Which values of the column the number is the mean of; None: of all.
+        averaged: Function from the column to the values that are averaged; None averages the column itself.
     """
 
     key: str
@@ -56,7 +56,7 @@ class Measure:
 
     @property
     def text(self) -> str:
-        """The label, with its number of neighbours."""
+        """The label with its number of neighbours filled in."""
         return (self.label or self.key).replace("{k}", str(self.k))
 
 
@@ -95,7 +95,7 @@ MODEL_MEASURES = tuple(measure for measure in MEASURES if measure.metric is None
 
 
 class _Usual(NamedTuple):
-    """How a metric is made in a space, with KID's subset size, and whether the space has what it needs."""
+    """A usual metric: `make` makes it for a space and KID's subset size, `needs` checks that the space has its inputs."""
 
     make: Callable[[LoadedSpace, int], Metric]
     needs: Callable[[LoadedSpace], bool]
@@ -139,13 +139,13 @@ METRICS: dict[str, _Usual] = {
 
 
 def make_metrics(space: LoadedSpace, kid_subset_size: int) -> dict[str, Metric]:
-    """All metrics of a space by name: the usual ones that it allows, then its own."""
+    """Make all metrics of a space by name: the usual ones that the space allows, then its user-defined ones."""
     usual = {name: metric.make(space, kid_subset_size) for name, metric in METRICS.items() if metric.needs(space)}
     return usual | {name: make(space.real) for name, make in space.metrics.items()}
 
 
 def measures_of(name: str, metric: Metric) -> list[Measure]:
-    """The measures that a metric gives: from the table, or for one from elsewhere as it tells itself."""
+    """Return the measures that a metric gives: from the table, or for a user-defined metric from its attributes."""
     k = getattr(metric, "k", None)
     if name in METRICS:
         return [replace(measure, k=k) for measure in MEASURES if measure.metric == name]
@@ -156,7 +156,7 @@ def measures_of(name: str, metric: Metric) -> list[Measure]:
 
 
 def named_outputs(measure: Measure, outputs: Mapping[str, Any]) -> dict[str, Measure]:
-    """The measure of each output of `compute`; a metric from elsewhere may have several, which get a measure each."""
+    """Return the measure of each output of `compute`; each of several outputs of a user-defined metric gets a measure."""
     if measure.metric in METRICS:
         return {measure.source or measure.key: measure}
     if len(outputs) == 1:
@@ -165,7 +165,7 @@ def named_outputs(measure: Measure, outputs: Mapping[str, Any]) -> dict[str, Mea
 
 
 def column_names(space: LoadedSpace) -> list[str]:
-    """The columns of a space that have a value for every sample; the same before and after images are measured."""
+    """Return the columns of a space that have a value for every sample, which are known before images are measured."""
     usual = [
         measure.source or measure.key
         for name, metric in METRICS.items()
@@ -178,7 +178,7 @@ def column_names(space: LoadedSpace) -> list[str]:
 
 
 def check_metrics(space_name: str, space: LoadedSpace) -> None:
-    """Raise unless the metrics that a space names itself can be made, and their names are free."""
+    """Raise unless the user-defined metrics of a space can be made and their names are free."""
     usual = {*METRICS, *(measure.key for measure in MEASURES)}
     for name, make in space.metrics.items():
         if not name.isidentifier() or name in usual:

@@ -23,18 +23,18 @@ from sgm_lightning.scores import MinorityScore
 
 
 class EvaluationModule(pl.LightningModule):
-    """Metrics of finished images in Lightning's test loop, on any number of processes.
+    """Evaluates finished images in Lightning's test loop, on any number of processes.
 
     Args:
         spaces: Feature spaces by name, each with its real images.
-        backbone: A model, for minority score and bound of the images under it; none: spaces alone.
-        spacing: Steps of its chain; as in `predict`.
-        nelbo: Whether to bound the likelihood.
-        nelbo_strata: Strata of the chain of which two steps each are drawn; null for the full sum.
-        score: Minority score of the images under the model; default L_2 at log-SNR 0, mean of 8 draws.
-        keep_scores: Whether the scores that the images came with are reported instead.
-        seed: Seed of the draws of score and bound.
-        kid_subset_size: Samples in each of KID's 100 subsets.
+        backbone: Model under which the minority score and the likelihood bound are computed; null for feature spaces alone.
+        spacing: Steps of the model's chain, as in `predict`.
+        nelbo: Whether to bound the likelihood of the images.
+        nelbo_strata: Number of strata of the chain, with two steps drawn from each; null for the full sum.
+        score: Minority score of the images under the model; default: L_2 at log-SNR 0, mean of 8 draws.
+        keep_scores: Whether to report the scores that came with the images instead.
+        seed: Seed of the draws for score and bound.
+        kid_subset_size: Number of samples in each of KID's 100 subsets.
     """
 
     def __init__(
@@ -63,21 +63,21 @@ class EvaluationModule(pl.LightningModule):
         self.report: Report | None = None
 
     def setup(self, stage: str) -> None:
-        """Read the weights; one evaluation for every set."""
+        """Read the weights, and make one evaluation for every set."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         self.load(data.sets)
         evaluations = [Evaluation(self.spaces, True, self.kid_subset_size) for _ in data.sets]
         self.evaluations = nn.ModuleDict({str(number): made for number, made in enumerate(evaluations)})
 
     def load(self, sets: Mapping[str, Images]) -> None:
-        """Read the weights, unless they have been; the model must be able to judge the sets."""
+        """Read the weights unless they have been read, and check that the model can judge the sets."""
         if self.backbone is not None and self.denoiser is None:
             self.denoiser = self.backbone.load().denoiser(self.spacing)
             for name, images in sets.items():
                 _check(self.denoiser, name, images.shape, images.labels is not None)
 
     def per_sample_names(self) -> list[str]:
-        """Everything that will be known of every image, as `minority_score` or `SPACE/metric`."""
+        """Return the names of all values that every image will have: `minority_score`, `nelbo`, `SPACE/metric`."""
         model = self.backbone is not None
         own = (["minority_score"] if model and not self.keep_scores else []) + (
             ["nelbo"] if model and self.measurements.nelbo else []
@@ -85,7 +85,7 @@ class EvaluationModule(pl.LightningModule):
         return own + [f"{name}/{metric}" for name, space in self.spaces.items() for metric in column_names(space)]
 
     def check(self, kinds: Mapping[str, tuple[tuple[int, ...], bool]]) -> None:
-        """Raise unless images can be measured that do not exist yet. The weights are read, and not kept.
+        """Raise unless images that do not exist yet can be measured; the weights are read and not kept.
 
         Args:
             kinds: Shape (C, H, W) of every set's images, and whether they are labelled.
@@ -114,7 +114,7 @@ class EvaluationModule(pl.LightningModule):
         self.evaluations[str(batch.number)].update(self.rows(batch), batch.indices)  # type: ignore[operator]
 
     def rows(self, batch: ImageBatch) -> dict[str, Tensor]:
-        """The `ImageMeasurements` of every image of a batch, and its `minority_score`."""
+        """Return the `ImageMeasurements` and the `minority_score` of every image of a batch."""
         with torch.autocast(self.device.type, enabled=False):
             indices = batch.indices.tolist()
             labels = batch.labels if self.denoiser is not None and self.denoiser.num_classes else None
@@ -127,7 +127,7 @@ class EvaluationModule(pl.LightningModule):
         return rows
 
     def on_test_epoch_end(self) -> None:
-        """Compare; all processes take part."""
+        """Compute the results of all sets; all processes take part."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         results = {name: self.evaluations[str(n)].compute() for n, name in enumerate(data.sets)}  # type: ignore[operator]
         text: dict[str, Any] = {"spaces": {name: space.text for name, space in self.spaces.items()}}

@@ -1,4 +1,4 @@
-"""Everything an evaluation leaves behind: metrics.json, figures, TensorBoard."""
+"""Writes the results of an evaluation: metrics.json, figures, and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from sgm_lightning.evaluation.results import measures_in
 
 
 def summary(folder: Path, report: Report) -> str:
-    """The table that is printed in the end, and where the rest is."""
-    return f"Intervals, references: {folder / 'metrics.json'}; pictures beside it.\n\n{report.table()}"
+    """Return the table that is printed at the end, and the path of the other results."""
+    return f"Intervals, references: {folder / 'metrics.json'}; figures beside it.\n\n{report.table()}"
 
 
 def write_evaluation(folder: Path, report: Report, reads: dict[str, Read], experiment: Any = None) -> None:
     """Write `metrics.json`, `histograms.png`, `extremes.png` and, where both scores exist, `scatter.png`.
 
     Args:
-        folder: Where to.
-        report: The evaluation.
-        reads: For each of its sets, a function from sample indices to (n, C, H, W) uint8 images.
-        experiment: TensorBoard's `SummaryWriter`, which then gets scalars, histograms and the figures.
+        folder: Folder to write into.
+        report: Evaluation to write.
+        reads: For each set of the report, a function from sample indices to (n, C, H, W) uint8 images.
+        experiment: TensorBoard's `SummaryWriter`, if any; it gets scalars, histograms and the figures.
     """
     report.write(folder / "metrics.json")
     figures = []
     columns = [name for name, measure in measures_in(report.sets.values()).items() if measure.histogram]
     if columns:
         save_histograms(folder / "histograms.png", report.sets)
-        # By the score; else by the first measure of a space, such as AvgkNN; else by what there is.
+        # Ranked by the score, else by the first measure of a space, such as AvgkNN, else by any column.
         ranked = min(columns, key=lambda name: (name != "minority_score", "/" not in name))
         sets = {name: (results, reads[name]) for name, results in report.sets.items() if ranked in results.per_sample}
         save_extremes(folder / "extremes.png", sets, ranked)

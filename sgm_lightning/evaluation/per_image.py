@@ -17,12 +17,12 @@ FEATURES = "features/"
 
 
 class ImageMeasurements(nn.Module):
-    """Measures every image alone: its features in every space, and the bound of its likelihood under a model.
+    """Measures every image by itself: its features in every space, and the bound of its likelihood under a model.
 
     Args:
-        extractors: By the name of their space.
-        nelbo: Whether to bound the images' likelihood.
-        nelbo_strata: See `negative_elbo`.
+        extractors: Feature extractors by the names of their spaces.
+        nelbo: Whether to bound the likelihood of the images.
+        nelbo_strata: Number of strata, as in `negative_elbo`.
     """
 
     def __init__(
@@ -44,16 +44,17 @@ class ImageMeasurements(nn.Module):
         """Measure a batch.
 
         Args:
-            images: (B, C, H, W) uint8.
-            indices: Index of each sample, whose own stream gives the draws of the bound.
-            denoiser: The model, for the bound.
-            condition: What the images were drawn under.
-            seed: Of the draws.
+            images: (B, C, H, W) uint8 images.
+            indices: Index of each sample; the draws of its bound come from the random stream of this index.
+            denoiser: Model for the bound; None for no bound.
+            condition: Condition under which the images were drawn.
+            seed: Seed of the draws.
 
         Returns:
             `nelbo` and `nelbo_error` (B,), in bits per dimension, and `features/SPACE` (B, D).
         """
-        # Convolutions round by strides, which differ with where the images came from, for one channel even unseen.
+        # The rounding of convolutions depends on strides, which depend on the origin of the images (and with one channel no
+        # check of contiguity shows it).
         images = images.clone(memory_format=torch.contiguous_format)
         rows = {FEATURES + name: extractor(images) for name, extractor in self.extractors.items()}
         if self.nelbo and denoiser is not None:
@@ -63,12 +64,12 @@ class ImageMeasurements(nn.Module):
         return rows
 
     def strata(self, denoiser: Denoiser) -> int | None:
-        """Strata of the bound on this chain; None: a short chain is summed whole."""
+        """Return the number of strata of the bound on this chain; None: a short chain is summed whole."""
         fits = self.nelbo_strata is not None and self.nelbo_strata < denoiser.process.num_steps // 2
         return self.nelbo_strata if fits else None
 
     def fingerprint(self) -> str:
-        """Equal fingerprints, equal rows."""
+        """Return a digest of the measurements: equal fingerprints mean equal rows."""
         extractors = {name: extractor.fingerprint() for name, extractor in self.extractors.items()}  # type: ignore[operator]
         text = json.dumps([extractors, self.nelbo, self.nelbo_strata], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

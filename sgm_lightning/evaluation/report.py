@@ -1,4 +1,4 @@
-"""The sets of an evaluation side by side: metrics.json, scores, and the table that is printed."""
+"""The sets of an evaluation side by side: metrics.json, scores, and the printed table."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sgm_lightning.run.merge import write_columns
 
 
 class Report:
-    """Results of several sets of images, and of the differences between those of the same noise.
+    """Results of several sets of images, and the paired differences of two of them.
 
     Args:
         sets: Results by the name of the set, in the order of the columns.
-        pair: Two of the names whose sample i is of the same noise; the second minus the first is reported.
-        text: What else the numbers hang on: model, chain, spaces.
+        pair: Two names of sets in which sample i comes from the same noise; the second minus the first is reported.
+        text: Description of model, chain and spaces, on which the numbers depend.
     """
 
     def __init__(self, sets: dict[str, Results], pair: tuple[str, str] | None = None, text: Any = None) -> None:
@@ -30,7 +30,7 @@ class Report:
         self.differences = {} if pair is None else paired_differences(sets[pair[0]], sets[pair[1]])
 
     def as_dict(self) -> dict[str, Any]:
-        """What metrics.json holds."""
+        """Return the content of metrics.json."""
         found: dict[str, Any] = {
             "sets": {
                 name: {"num_samples": len(results.index), "metrics": {key: v.as_dict() for key, v in results.values.items()}}
@@ -47,7 +47,7 @@ class Report:
         write(path, to_json(self.as_dict()), new_folder=False)
 
     def table(self) -> str:
-        """A table of all sets, for a terminal 80 columns or a little more wide."""
+        """Return a table of all sets, for a terminal of 80 columns or slightly more."""
         heads = [f"{name} (N = {len(results.index)})" for name, results in self.sets.items()]
         if self.pair:
             heads.append("paired difference ± s.e.")
@@ -71,7 +71,7 @@ class Report:
 
 
 def paired_differences(first: Results, second: Results) -> dict[str, Estimate]:
-    """Mean over samples of second − first, for every column of both whose mean is a measure; samples match by index."""
+    """Return the mean of second − first for every common column whose mean is a measure; samples match by index."""
     _, rows, others = np.intersect1d(first.index, second.index, return_indices=True)
     return {
         name: mean_estimate(second.per_sample[name][others] - first.per_sample[name][rows])
@@ -81,7 +81,7 @@ def paired_differences(first: Results, second: Results) -> dict[str, Estimate]:
 
 
 def score_columns(results: Results, prefix: str = "") -> dict[str, np.ndarray]:
-    """The per-sample columns as `scores.csv` names them: classifier/avg_knn becomes classifier_avg_knn."""
+    """Return the per-sample columns by their names in `scores.csv`: classifier/avg_knn becomes classifier_avg_knn."""
     return {prefix + name.replace("/", "_"): values for name, values in results.per_sample.items()}
 
 

@@ -1,4 +1,4 @@
-"""The numbers that an evaluation of one set of images gives."""
+"""The numbers that the evaluation of one set of images gives."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from sgm_lightning.evaluation.measures import Measure
 
 @dataclass
 class Value:
-    """A number and what it hangs on.
+    """A number and everything that it depends on.
 
     Attributes:
-        value: The number; None if it could not be had.
-        num_samples: N.
-        standard_error: Of a mean over samples, or over KID's subsets.
+        value: The number, or None if it could not be computed.
+        num_samples: Number of samples, N.
+        standard_error: Standard error of a mean over samples, or over KID's subsets.
         interval: 95 % bootstrap interval of a mean over samples.
-        k: Neighbours.
+        k: Number of neighbours.
         space: Name of the feature space.
-        reference: Real set it was compared with, and its size.
-        note: Unit, or why there is no number.
+        reference: Real images that it was compared with, and their number.
+        note: Unit, or the reason why there is no number.
     """
 
     value: float | None
@@ -36,7 +36,7 @@ class Value:
     note: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Without what does not apply; `value` always."""
+        """Return the fields that are not None, and always `value`."""
         return {key: value for key, value in asdict(self).items() if value is not None or key == "value"}
 
 
@@ -45,10 +45,10 @@ class Results:
     """All numbers of one set of images. Names are `minority_score`, `nelbo`, and `SPACE/KEY` for the measures of a space.
 
     Attributes:
-        index: (N,) sample indices.
+        index: (N,) int64 sample indices.
         per_sample: (N,) columns by name.
         values: Numbers by name, in the order of files.
-        measures: What is known about each number, by name, in the order of tables.
+        measures: Measure behind each number, by name, in the order of tables.
     """
 
     index: np.ndarray
@@ -58,14 +58,14 @@ class Results:
 
 
 def measures_in(sets: Iterable[Results]) -> dict[str, Measure]:
-    """The measures of several sets that one of them has a number for, in the order of tables."""
+    """Return the measures for which one of several sets has a number, in the order of tables."""
     known = list(sets)
     union = {name: measure for results in known for name, measure in results.measures.items()}
     return {name: measure for name, measure in union.items() if any(name in results.values for results in known)}
 
 
 def full_label(name: str, measure: Measure) -> str:
-    """`imagenet/avg_knn` in words.
+    """Return the text of a name such as `imagenet/avg_knn`.
 
     Example:
         >>> full_label("imagenet/recall", Measure("recall", "recall", "set"))

@@ -1,4 +1,4 @@
-"""Feature spaces to compare samples with real images in, as they are configured."""
+"""Feature spaces in which samples are compared with real images, as they are configured."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Space:
     """A feature space, and the real images in it.
 
     Args:
-        extractor: Images to features.
+        extractor: Feature extractor, from images to features.
         reference: Real images that samples are compared with.
-        tail_from: Name of another space, in which the rarest of the reference (AvgkNN) are chosen as the real tail.
-        tail_share: How much of the reference the tail is.
+        tail_from: Name of another space, in which the rarest images of the reference (by AvgkNN) are chosen as the real
+            tail.
+        tail_share: Share of the reference that forms the tail.
         training: Images that the model was trained on, for the memorised share.
-        held_out: Images that it never saw, for the same.
-        measures: Which of the usual metrics are computed: `all`, or `frechet`, the distance of distributions alone, as for
-            sFID.
-        metrics: Further metrics by name. Each is a `PerSampleMetric` (or another metric of the same `update`) by its class
-            path; its first argument, the real features, is filled in.
+        held_out: Images that the model never saw, for the memorised share.
+        measures: Usual metrics to compute: `all`, or `frechet` for the distance of distributions alone, as for sFID.
+        metrics: User-defined metrics by name. Each is a `PerSampleMetric` (or another metric with the same `update`) by its
+            class path; its first argument, the real features, is filled in.
     """
 
     extractor: FeatureExtractor
@@ -43,7 +43,7 @@ class Space:
 
 
 def load_spaces(spaces: Mapping[str, Space]) -> dict[str, LoadedSpace]:
-    """Read, or take, the reference features of all spaces.
+    """Read or extract the reference features of all spaces.
 
     Raises:
         SGMError: If a reference does not fit its extractor, a tail's space does not fit, or a metric cannot be made.

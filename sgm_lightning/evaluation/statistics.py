@@ -1,4 +1,4 @@
-"""How sure a number is: standard errors, bootstrap intervals, paired differences, Holm's correction, rank correlation."""
+"""Uncertainty of numbers: standard errors, bootstrap intervals, paired differences, Holm's correction, rank correlation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Estimate(NamedTuple):
     """A mean with its uncertainty.
 
     Attributes:
-        value: The mean.
-        standard_error: Of the mean.
+        value: Mean of the values.
+        standard_error: Standard error of the mean.
         low: Lower end of the 95 % bootstrap interval.
-        high: Upper end.
-        num_samples: N.
+        high: Upper end of that interval.
+        num_samples: Number of values, N.
     """
 
     value: float
@@ -28,7 +28,7 @@ class Estimate(NamedTuple):
 
 
 def mean_estimate(values: np.ndarray, resamples: int = 1000, seed: int = 0) -> Estimate:
-    """Mean of (N,) values, its standard error, and the 95 % percentile interval of a bootstrap.
+    """Return the mean of (N,) values, its standard error, and its 95 % percentile interval by bootstrap.
 
     Example:
         >>> mean_estimate(np.array([1.0, 1.0, 1.0]))
@@ -46,14 +46,14 @@ def mean_estimate(values: np.ndarray, resamples: int = 1000, seed: int = 0) -> E
 
 
 def two_sided_p(estimate: Estimate) -> float:
-    """p-value of a mean that is zero by hypothesis, by the normal approximation."""
+    """Return the two-sided p-value of a mean that is zero by hypothesis, by the normal approximation."""
     if not estimate.standard_error > 0:
         return math.nan
     return math.erfc(abs(estimate.value) / estimate.standard_error / math.sqrt(2))
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjusted p-values that keep the family's error rate (Holm 1979).
+    """Return adjusted p-values that keep the family's error rate (Holm 1979).
 
     Example:
         >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
@@ -68,7 +68,10 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray, given: np.ndarray | None = None) -> float:
-    """Spearman's rank correlation of (N,) x and y; with (N, C) covariates, of what their ranks do not explain linearly.
+    """Return Spearman's rank correlation of (N,) x and y.
+
+    With (N, C) covariates `given`, the part of the ranks of x and y that is linear in the covariates' ranks is removed
+    first.
 
     Example:
         >>> round(rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([1.0, 8.0, 9.0])), 6)
@@ -82,7 +85,7 @@ def rank_correlation(x: np.ndarray, y: np.ndarray, given: np.ndarray | None = No
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks, ties sharing their mean."""
+    """Return the ranks; ties share their mean."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[inverse]

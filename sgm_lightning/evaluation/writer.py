@@ -1,4 +1,4 @@
-"""Writes what `test` found."""
+"""Writes the results of `test`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sgm_lightning.evaluation.report import write_scores
 
 
 class ReportWriter(pl.Callback):
-    """`metrics.json`, a CSV of per-sample scores for every set, figures, TensorBoard events, and a printed table.
+    """Writes `metrics.json`, a CSV of per-sample scores for every set, figures and TensorBoard events, and prints a table.
 
     Args:
         output: Folder to write into.

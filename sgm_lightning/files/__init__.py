@@ -1,1 +1,1 @@
-"""How bytes reach the disk and come back: whole files or none, and only tensors and plain types."""
+"""Reads and writes files: files are written whole or not at all, and only tensors and plain types are read."""

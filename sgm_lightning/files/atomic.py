@@ -1,4 +1,4 @@
-"""Files that exist whole or not at all."""
+"""Writes files whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FOLDER_HINT = "make space or the folder above it writable"
 
 
 def cannot_write(path: Path, error: OSError) -> SGMError:
-    """The error for a file of a run that cannot be written."""
+    """Return the error for a file of a run that cannot be written."""
     return SGMError(
         f"{path} cannot be written ({error.strerror}); make space or the folder writable, then repeat the command to "
         "resume, or choose another run_dir."
@@ -27,14 +27,14 @@ def cannot_write(path: Path, error: OSError) -> SGMError:
 
 
 def make_folder(folder: Path, hint: str = _FOLDER_HINT) -> None:
-    """Make a folder and those above it, if they are not there.
+    """Make a folder and its parents, unless they exist.
 
     Args:
-        folder: The folder.
+        folder: Folder to make.
         hint: Remedy that the error names.
 
     Raises:
-        SGMError: If the disk refuses.
+        SGMError: If the folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,20 +49,21 @@ def write(
     new_folder: bool = True,
     hint: str = _FOLDER_HINT,
 ) -> bool:
-    """Write a file whole or not at all; its folder is made if it is not there.
+    """Write a file whole or not at all, making its folder if needed.
 
     Args:
-        path: The file.
-        data: The content; text is written as UTF-8.
-        exclusive: Leave an existing file as it is.
-        new_folder: Whether to make the folder. A file of a run passes False: what is removed while it is drawn stays so.
+        path: File to write.
+        data: Content of the file; text is written as UTF-8.
+        exclusive: Whether to leave an existing file as it is.
+        new_folder: Whether to make the folder. Files of a run pass False, so that a folder removed during the run stays
+            removed.
         hint: Remedy that the error names when the folder cannot be made.
 
     Returns:
-        Whether the file is this one.
+        Whether the file was written: False only if `exclusive` is set and the file exists.
 
     Raises:
-        SGMError: If the disk refuses; nothing is left behind then.
+        SGMError: If the file cannot be written; no temporary file is left behind then.
     """
     if new_folder:
         make_folder(path.parent, hint)
@@ -71,18 +72,18 @@ def write(
 
 
 def write_atomically(path: Path, fill: Callable[[IO[bytes]], Any], exclusive: bool = False) -> bool:
-    """Let `fill` write a temporary file beside `path`, bring it to the disk, and rename it.
+    """Let `fill` write a temporary file beside `path`, flush it to the disk, and rename it.
 
     Args:
-        path: The file.
-        fill: Writes the content; the folder must be there.
-        exclusive: Leave an existing file as it is.
+        path: File to write.
+        fill: Function that writes the content; the folder must exist.
+        exclusive: Whether to leave an existing file as it is.
 
     Returns:
-        Whether the file is this one.
+        Whether the file was written: False only if `exclusive` is set and the file exists.
 
     Raises:
-        SGMError: If the disk refuses; nothing is left behind then.
+        SGMError: If the file cannot be written; no temporary file is left behind then.
     """
     me = current()
     owner = f"{me.host}.{me.pid}-{me.started}-{threading.get_ident()}"
@@ -107,7 +108,7 @@ def write_atomically(path: Path, fill: Callable[[IO[bytes]], Any], exclusive: bo
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left half-written: those of this host at once, others after an hour."""
+    """Remove the temporary files of killed processes: those of this host at once, others after an hour."""
     me = current()
     for path in folder.glob(".*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
@@ -123,7 +124,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring a rename to the disk; file systems that know no such thing refuse, harmlessly."""
+    """Flush a rename to the disk; file systems without this operation refuse, which is harmless."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

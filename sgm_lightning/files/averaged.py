@@ -1,4 +1,4 @@
-"""Weights in a checkpoint of our training: the average (EMA) or the current ones."""
+"""Chooses the averaged (EMA) or the current weights in a checkpoint of `fit`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ Which = Literal["auto", "ema", "current"]
 
 
 def chosen_weights(content: dict[str, Any], which: Which, prefix: str, file: Path) -> tuple[dict[str, Tensor], int]:
-    """The weights to go on with.
+    """Return the weights to continue with.
 
     Args:
-        content: A Lightning checkpoint, whose training may have averaged its weights.
-        which: `auto`: the averaged weights if the average was updated, else the current ones; `ema`; `current`.
-        prefix: Start of the names of the weights that are wanted; it is cut off.
-        file: Where the checkpoint is from, for the error.
+        content: Content of a Lightning checkpoint, whose training may have averaged its weights.
+        which: `auto` takes the averaged weights if the average was updated, else the current ones; `ema` and `current` take
+            only those.
+        prefix: Prefix of the names of the wanted weights; it is removed from the names.
+        file: File of the checkpoint, named in the error.
 
     Returns:
-        The weights by name, and the number of updates of their average: 0 for current ones.
+        The weights by name, and the number of updates of their average, which is 0 for current weights.
 
     Raises:
         SGMError: If averaged weights are asked for and there are none.

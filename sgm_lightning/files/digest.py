@@ -1,4 +1,4 @@
-"""SHA-256 digests of what results hang on: tensors by name, files, and the plain settings of a module."""
+"""SHA-256 digests of what results depend on: tensors by name, files, and the plain settings of a module."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 
 def weights_sha256(weights: Mapping[str, Tensor], before: bytes = b"") -> str:
-    """Digest of a state dict: names and bytes in the order of the names.
+    """Return the digest of a state dict: names and bytes, in the order of the names.
 
     Args:
-        weights: The state dict.
-        before: Bytes that are taken first, such as a description of what the weights belong to.
+        weights: State dict to digest.
+        before: Bytes that are hashed first, such as a description of the model that the weights belong to.
     """
     digest = hashlib.sha256(before)
     for name in sorted(weights):
@@ -26,7 +26,7 @@ def weights_sha256(weights: Mapping[str, Tensor], before: bytes = b"") -> str:
 
 
 def files_sha256(files: Iterable[Path]) -> str:
-    """Digest of the content of files, one after the other."""
+    """Return the digest of the content of files, one after the other."""
     digest = hashlib.sha256()
     for file in files:
         with open(file, "rb") as content:
@@ -36,7 +36,7 @@ def files_sha256(files: Iterable[Path]) -> str:
 
 
 def module_settings(module: nn.Module) -> dict[str, Any]:
-    """A module by its class, the plain settings of all its parts, and its weights, wherever those were read from."""
+    """Describe a module by its class, the plain settings of all its parts, and the digest of its weights."""
     settings = {
         f"{name}.{key}".lstrip("."): str(value) if is_dataclass(value) else value
         for name, part in module.named_modules()

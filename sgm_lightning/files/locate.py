@@ -1,4 +1,4 @@
-"""Finds what a configuration names: configurations that ship with the package, and files beside the configuration."""
+"""Finds the files that a configuration names: shipped configurations, and files beside the configuration."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
-# What ships, by the names that it has in a checkout.
+# Folders that ship with the package, named as in a checkout.
 CONFIGS, CHECKPOINTS = "configs", "checkpoints"
-# A command looks for bare names in the folder of its own name, unless it says otherwise here.
+# Folders in which a command looks for bare names; by default the folder with the command's name.
 _FOLDERS = {"predict": ("predict", "methods", "presets"), "estimate": ("predict", "methods", "presets")}
 _SUFFIX = ".yaml"
 
 
 class _Call(NamedTuple):
-    """Where a call of the command line looks for files.
+    """The places in which a call of the command line looks for files.
 
     Attributes:
         folders: Folders of its configurations.
-        typed: Its arguments, which mean what they mean to the shell: names in the working directory.
+        typed: Its arguments. A name among them is looked for in the working directory first, as the shell would.
     """
 
     folders: tuple[Path, ...] = ()
@@ -31,7 +31,7 @@ _call: ContextVar[_Call | None] = ContextVar("_call", default=None)
 
 
 def shipped_root() -> Path:
-    """The folder that holds `configs/` and `checkpoints/`: inside an installed package, else the checkout."""
+    """Return the folder that holds `configs/` and `checkpoints/`: inside an installed package, else the checkout."""
     package = Path(__file__).parents[1]
     installed = package / "shipped"
     return installed if installed.is_dir() else package.parent
@@ -39,14 +39,14 @@ def shipped_root() -> Path:
 
 @contextmanager
 def looking_beside(configs: Iterable[str | Path], typed: Iterable[str] = ()) -> Iterator[None]:
-    """Let `locate` look beside configurations. Calls nest: the inner one's folders come first.
+    """Let `locate` look beside configurations. Calls nest: the folders of the inner call come first.
 
     Args:
         configs: Files of the configurations.
         typed: Arguments of the command line.
     """
     outer = _call.get() or _Call()
-    # Later files win where they meet, so what lies beside them is meant first.
+    # Later files override earlier ones, so their folders are searched first.
     folders = tuple(dict.fromkeys(Path(file).absolute().parent for file in reversed(list(configs))))
     token = _call.set(_Call(folders + outer.folders, outer.typed | frozenset(typed)))
     try:
@@ -56,20 +56,20 @@ def looking_beside(configs: Iterable[str | Path], typed: Iterable[str] = ()) -> 
 
 
 def locate(name: str | Path) -> str:
-    """The path of a file or folder that a configuration names.
+    """Return the path of a file or folder that a configuration names.
 
-    An absolute name stands for itself. Others are looked for beside the configurations of the call (for shipped ones: in
-    what ships), then in the working directory, then in what ships. A name that the user has typed as an argument is looked
-    for in the working directory first.
+    An absolute name is returned unchanged. Other names are looked for beside the configurations of the call (for shipped
+    configurations also among the shipped files), then in the working directory, then among the shipped files. A name that
+    the user has typed as an argument is looked for in the working directory first.
 
     Args:
-        name: The name.
+        name: Name to look for.
 
     Returns:
-        The path of the first that exists; the name as it was given if there is none, or if the working directory has it.
+        The first path that exists; the name unchanged if none exists, or if the working directory has it.
     """
     path = Path(name)
-    if path.is_absolute() or not set(path.parts) - {".."}:  # the current folder and those above are no one's files
+    if path.is_absolute() or not set(path.parts) - {".."}:  # only dots: no file is meant
         return str(name)
     call = _call.get() or _Call()
     here = path.exists()
@@ -88,26 +88,26 @@ def locate(name: str | Path) -> str:
 
 
 def shipped_configs() -> dict[str, Path]:
-    """The configurations that ship, by names such as `predict/fashion_mnist`."""
+    """Return the shipped configurations, by names such as `predict/fashion_mnist`."""
     folder = shipped_root() / CONFIGS
     return {f"{file.parent.name}/{file.stem}": file for file in sorted(folder.glob(f"*/*{_SUFFIX}"))}
 
 
 def config_folders(command: str) -> Sequence[str]:
-    """The folders of shipped configurations in which a command looks for a bare name, in order."""
+    """Return the folders of shipped configurations in which a command looks for a bare name, in order."""
     return _FOLDERS.get(command, (command,))
 
 
 def find_config(name: str, command: str = "predict") -> str | None:
-    """The file of a configuration.
+    """Return the file of a configuration.
 
     Args:
-        name: A path, from the working directory or beside the configurations of the call; or the name of a shipped one, with
-            its folder or without, with `.yaml` or without.
-        command: The command that will read it.
+        name: A path, from the working directory or beside the configurations of the call; or the name of a shipped
+            configuration, with or without its folder, with or without `.yaml`.
+        command: Command that will read the configuration.
 
     Returns:
-        The path; None if there is none.
+        The path, or None if there is no such configuration.
     """
     given = locate(name)
     if Path(given).is_file():

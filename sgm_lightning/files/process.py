@@ -1,4 +1,4 @@
-"""Which process is at work, and whether another one is gone."""
+"""Identifies the current process, and detects whether another one has ended."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Process:
-    """One process, as the other processes of a run know it.
+    """One process, as it is recorded for the other processes of a run.
 
     Attributes:
-        host: Host name and, where the system tells, its boot and pid namespace: cloned machines and containers may share
-            a name.
-        pid: Process id.
-        started: Start time in clock ticks, which tells a reused pid; 0 where unknown.
-        job: Slurm job id, or "".
-        restart: How often Slurm has requeued the job.
+        host: Host name with, where the system provides them, its boot id and pid namespace, because cloned machines and
+            containers may share a name.
+        pid: Process id on its host.
+        started: Start time in clock ticks, which distinguishes a reused pid; 0 if unknown.
+        job: Slurm job id, or an empty string.
+        restart: Number of times that Slurm has requeued the job.
     """
 
     host: str
@@ -29,7 +29,7 @@ class Process:
     restart: int = 0
 
     def gone(self) -> bool:
-        """Whether the process has certainly ended. False if this host cannot tell."""
+        """Return whether the process has certainly ended; False if this host cannot tell."""
         me = current()
         if self.job and self.job == me.job and self.restart < me.restart:
             return True
@@ -37,7 +37,7 @@ class Process:
 
 
 def started(pid: int) -> int | None:
-    """Start time of a living process of this host; −1 if there is none, None if it lives and its start is unknown."""
+    """Return the start time of a living process of this host; −1 if there is none, None if the time is unknown."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return -1 if fields[0] in "ZX" else int(fields[19])
@@ -69,5 +69,5 @@ def _current(pid: int) -> Process:
 
 
 def current() -> Process:
-    """This process."""
+    """Return the current process."""
     return _current(os.getpid())

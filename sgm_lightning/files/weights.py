@@ -1,4 +1,4 @@
-"""Weights from files that may be missing, truncated or hostile: tensors and plain types only, one sentence on failure."""
+"""Loads weights safely: only tensors and plain types are read, and a bad file raises a one-sentence `SGMError`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sgm_lightning.errors import SGMError
 
 
 def cache_folder() -> Path:
-    """Where features, decoded pictures and downloads are kept between runs: $SGM_CACHE, or ~/.cache/sgm_lightning."""
+    """Return the folder that keeps features, decoded pictures and downloads: $SGM_CACHE, or ~/.cache/sgm_lightning."""
     return Path(os.environ.get("SGM_CACHE", "~/.cache/sgm_lightning")).expanduser()
 
 
 def require_file(path: Path, hint: str) -> None:
-    """Raise unless there is a file at `path`; `hint` is the remedy that the error names."""
+    """Raise unless there is a file at `path`; the error gives `hint` as the remedy."""
     if not path.is_file():
         raise SGMError(f"There is no weights file at {path}; {hint}.")
 
@@ -30,15 +30,15 @@ def require_release(path: Path, url: str | None, setting: str) -> None:
     """Raise unless the file of a release is at `path`.
 
     Args:
-        path: The file.
-        url: Where it can be had, if that is known.
-        setting: The setting that names the file, for the error.
+        path: Path of the file.
+        url: Address to fetch the file from, if known.
+        setting: Setting that names the file, for the error.
     """
     require_file(path, f"{f'fetch it from {url} and' if url else 'check the path or'} set {setting}")
 
 
 def load_finite(path: str | Path) -> dict[str, Tensor]:
-    """The same as `load_tensors`, of which all must be finite.
+    """Load tensors as `load_tensors` does, and require that all are finite.
 
     Raises:
         SGMError: If the file cannot be read, or holds NaN or infinite weights.
@@ -49,11 +49,11 @@ def load_finite(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_tensors(path: str | Path, hint: str = "check the path") -> dict[str, Tensor]:
-    """State dict from a `.safetensors` or a torch file, on the CPU.
+    """Load a state dict from a `.safetensors` or a torch file to the CPU.
 
     Args:
-        path: The file.
-        hint: Remedy that the error names when the file is missing.
+        path: File to read.
+        hint: Remedy that the error gives when the file is missing.
 
     Raises:
         SGMError: If the file is missing, truncated, or holds anything but tensors.
@@ -65,11 +65,11 @@ def load_tensors(path: str | Path, hint: str = "check the path") -> dict[str, Te
 
 
 def load_content(path: str | Path, hint: str = "check the path") -> dict[str, Any]:
-    """What a `.safetensors` or a torch file holds: tensors and plain types, by name, on the CPU.
+    """Load the content of a `.safetensors` or a torch file: tensors and plain types, by name, on the CPU.
 
     Args:
-        path: The file.
-        hint: Remedy that the error names when the file is missing.
+        path: File to read.
+        hint: Remedy that the error gives when the file is missing.
 
     Raises:
         SGMError: If the file is missing, truncated, or holds Python objects.

@@ -1,4 +1,4 @@
-"""All that `sgm-lightning fit` is made of: losses, choice of steps, averages, modules, their data, and the run's state."""
+"""Everything behind `sgm-lightning fit`: losses, step samplers, averages, modules, their data, and the run's state."""
 
 from typing import TYPE_CHECKING
 

@@ -12,10 +12,10 @@ from sgm_lightning.errors import SGMError
 
 
 def ema_update(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """θ̄ ← d θ̄ + (1 − d) θ with d = min(decay, (1 + n) / (10 + n)) after n updates: short memory first.
+    """Return the update θ̄ ← d θ̄ + (1 − d) θ with d = min(decay, (1 + n) / (10 + n)) after n updates: short memory first.
 
     Args:
-        decay: In [0, 1).
+        decay: Largest value of d, in [0, 1).
 
     Returns:
         A `multi_avg_fn` for `torch.optim.swa_utils.AveragedModel`.
@@ -33,10 +33,10 @@ def ema_update(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Te
 
 
 class WeightAverage(WeightAveraging):
-    """Exponential moving average, which validation, samples and `predict` see.
+    """Keeps an exponential moving average of the weights, which validation, sample grids and `predict` use.
 
     Args:
-        decay: d; after n updates min(d, (1 + n) / (10 + n)).
+        decay: Decay d of the average; after n updates it is min(d, (1 + n) / (10 + n)).
     """
 
     def __init__(self, decay: float = 0.999) -> None:

@@ -1,4 +1,4 @@
-"""How Lightning's checkpoints reach the disk."""
+"""Writes Lightning's checkpoints to the disk."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from sgm_lightning.files.atomic import write
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that exist whole or not at all, made beside their place.
+    """Writes checkpoints whole or not at all, by way of a temporary file beside them.
 
-    Lightning's own are made in the system's temporary folder, which is another disk than the run's, and maybe a smaller one.
+    Lightning itself makes them in the system's temporary folder, which is on another disk than the run, and maybe a smaller
+    one.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write a checkpoint.
 
         Args:
-            checkpoint: What Lightning keeps.
-            path: The file.
-            storage_options: Not used.
+            checkpoint: Content of the checkpoint.
+            path: File to write.
+            storage_options: Not used; part of Lightning's interface.
 
         Raises:
-            SGMError: If the disk refuses; the file that was there is still there then.
+            SGMError: If the file cannot be written; the previous file is kept then.
         """
         content = io.BytesIO()
         torch.save(checkpoint, content)

@@ -19,15 +19,17 @@ from sgm_lightning.fit.optimised import OptimisedModule
 
 
 class ClassifierTraining(OptimisedModule):
-    """Cross-entropy of log p(class | x_t, t) at steps drawn uniformly (Dhariwal & Nichol 2021).
+    """Trains a classifier log p(class | x_t, t) by cross-entropy at steps drawn uniformly (Dhariwal & Nichol 2021).
 
     Args:
-        classifier: What to start from; a `NewClassifier`, or a trained one.
-        noise_schedule: `linear` or `cosine`: the chain of the model that is to be guided.
-        diffusion_steps: Its length.
-        optimizer: Of the weights; default AdamW, 3e-4, decay 0.05 (Um, Lee & Ye, ICLR 2024).
-        warmup_steps: Steps until the full learning rate.
-        lr_schedule: What follows: `linear` down to zero at `trainer.max_steps`, `cosine`, or `constant`.
+        classifier: Classifier to start from: a `NewClassifier` or a trained one.
+        noise_schedule: Noise schedule of the model to be guided: `linear` or `cosine`.
+        diffusion_steps: Number of train steps of that model's chain.
+        optimizer: Optimiser of the weights; default: AdamW with learning rate 3e-4 and weight decay 0.05 (Um, Lee & Ye, ICLR
+            2024).
+        warmup_steps: Number of steps until the full learning rate.
+        lr_schedule: Learning rate after the warm-up: `linear` or `cosine` down to zero at `trainer.max_steps`, or
+            `constant`.
 
     Raises:
         SGMError: If the classifier cannot be read.
@@ -54,12 +56,12 @@ class ClassifierTraining(OptimisedModule):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the images."""
+        """Shape (C, H, W) of the images."""
         return self.classifier.image_shape
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """Number of classes, K."""
         return self.classifier.num_classes
 
     def trained(self) -> list[torch.nn.Parameter]:
@@ -71,7 +73,7 @@ class ClassifierTraining(OptimisedModule):
         self.held_out.to(self.trainer.strategy.root_device)
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
-        """Mean cross-entropy of the batch."""
+        """Return the mean cross-entropy of the batch."""
         self.seed_dropout(batch_idx)
         index = (batch.step * self.process.num_steps).long()
         losses, right = self._losses(batch, index)
@@ -82,7 +84,7 @@ class ClassifierTraining(OptimisedModule):
         return loss
 
     def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
-        """Held-out loss and accuracy at one step of each quarter of the chain."""
+        """Measure held-out loss and accuracy at one step of each quarter of the chain."""
         for quarter, index in quarters(batch.step, self.process.num_steps):
             losses, right = self._losses(batch, index)
             self.held_out.update({"loss": losses, "accuracy": right}, quarter)
@@ -101,7 +103,7 @@ class ClassifierTraining(OptimisedModule):
             )
 
     def _losses(self, batch: TrainingBatch, index: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) cross-entropy, and whether the likeliest class is the right one, at respaced `index`."""
+        """Return (B,) cross-entropies at respaced `index`, and (B,) ones where the likeliest class is the right one."""
         kind = self.device.type
         # Lightning autocasts the whole step; noise and loss stay float32.
         with torch.autocast(kind, enabled=False):

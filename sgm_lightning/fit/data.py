@@ -1,4 +1,4 @@
-"""Pictures to train on."""
+"""Data of `fit`: pictures to train on, some of them held out for validation."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from sgm_lightning.images.squares import Squares
 
 @dataclass
 class _Sets:
-    """Images that have been opened and split.
+    """Pictures that have been opened and split.
 
     Attributes:
-        training: Images to train on, by position.
-        held_out: Images of which some are held out.
-        held_out_rows: (n,) int64 rows of those.
+        training: Pictures to train on, by position.
+        held_out: Pictures of which some are held out.
+        held_out_rows: (n,) int64 rows of the held-out pictures.
     """
 
     training: Draws
@@ -35,22 +35,22 @@ class _Sets:
 
 
 class TrainingData(pl.LightningDataModule):
-    """Pictures of any set to train on, some held out.
+    """Pictures of any source to train on, some of them held out for validation.
 
     Args:
-        source: The pictures.
-        held_out: Pictures for validation; default a share of the source.
-        held_out_share: That share; 0 for none.
-        held_out_limit: At most so many held-out pictures.
-        batch_size: Pictures a step and process.
-        crop: `center`, or `random` (ADM: the shorter side between the size and 1.25 times it).
-        flip: Mirror at random. Off: a mirrored letter, shoe or lung is another one.
-        value_range: Pixel values that become −1 and 1, as for 12-bit medical images; default all of the type's.
-        channels: 1 or 3, to convert to; default as the model's, which the pictures must then have.
-        max_broken: Unreadable pictures that are skipped before the training stops.
-        cache: Keep decoded pictures on the disk ($SGM_CACHE) where that pays.
-        num_workers: Processes that prepare batches; default 4 on GPUs, 0 on CPUs.
-        seed: Decides order, crops, steps, noise and dropped labels.
+        source: Pictures to train on.
+        held_out: Pictures for validation; default: a share of the source.
+        held_out_share: Share of the source that is held out; 0 for none.
+        held_out_limit: Largest number of held-out pictures.
+        batch_size: Number of pictures in a batch of each process.
+        crop: `center`, or `random` as in ADM: the shorter side is resized to between the size and 1.25 times the size.
+        flip: Whether to mirror pictures at random. Off by default: a mirrored letter, shoe or lung is a different one.
+        value_range: Pixel values that become −1 and 1, as for 12-bit medical images; default: the full range of the type.
+        channels: Number of channels, 1 or 3, to convert to; by default the pictures must have as many as the model.
+        max_broken: Number of unreadable pictures that are skipped before the training stops.
+        cache: Whether to keep decoded pictures on the disk ($SGM_CACHE) where that pays.
+        num_workers: Number of processes that prepare batches; default: 4 on GPUs, 0 on CPUs.
+        seed: Seed of order, crops, steps, noise and dropped labels.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class TrainingData(pl.LightningDataModule):
         self._sets: _Sets | None = None
 
     def prepare_data(self) -> None:
-        """Decode to the cache, in one process."""
+        """Decode the pictures into the cache, in one process."""
         self._open()
 
     def setup(self, stage: str) -> None:
@@ -129,17 +129,17 @@ class TrainingData(pl.LightningDataModule):
 
     @property
     def common_batches(self) -> int:
-        """Held-out batches that every process has at least."""
+        """Number of held-out batches that every process has at least."""
         assert self._sets is not None and self.trainer is not None
         return math.ceil(len(self._sets.held_out_rows) // self.trainer.world_size / self.batch_size)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training is to go on with."""
+        """Return what a resumed training compares its data with: classes, number of pictures, and seed."""
         assert self._sets is not None
         return {"class_names": self.source.class_names, "pictures": len(self._sets.training.order.rows), "seed": self.seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse other classes; tell of other pictures."""
+        """Refuse other classes, and warn of other pictures or another seed."""
         ours = self.state_dict()
         differing = [f"{key} {ours[key]}, not {theirs}" for key, theirs in state_dict.items() if ours[key] != theirs]
         if ours["class_names"] != state_dict["class_names"]:
@@ -174,7 +174,7 @@ class TrainingData(pl.LightningDataModule):
         return DataLoader(HeldOut(self._sets.held_out, rows, self.seed, trainer, self.batch_size), batch_size=None)
 
     def _open(self) -> tuple[Squares, Squares | None]:
-        """The pictures to train on and those held out; opened once a process."""
+        """Open the pictures to train on and the held-out ones, once in each process."""
         if self._opened is not None:
             return self._opened
         channels, size, _ = self.trainer.lightning_module.image_shape  # type: ignore[union-attr]
@@ -194,13 +194,13 @@ class TrainingData(pl.LightningDataModule):
 
 
 class FolderData(TrainingData):
-    """A folder of images to train on.
+    """A folder of pictures to train on.
 
     Args:
-        root: The folder.
-        classes: `auto`: by subfolder where there are several, else none; `subfolder`; `prefix`: the name up to the first
-            underscore, as in ADM; `none`.
-        **kwargs: As in `TrainingData`.
+        root: Folder of the pictures.
+        classes: Classes of the pictures. `subfolder`: by subfolder; `prefix`: by the file name up to the first underscore,
+            as in ADM; `none`: no classes; `auto`: by subfolder if there are several, else none.
+        **kwargs: Arguments of `TrainingData`.
     """
 
     def __init__(self, root: str, classes: Literal["auto", "subfolder", "prefix", "none"] = "auto", **kwargs: Any) -> None:
@@ -212,7 +212,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _renumbered(labels: np.ndarray | None, theirs: list[str] | None, ours: list[str] | None) -> np.ndarray | None:
-    """Labels of another source, which numbers its classes by itself, in our numbers."""
+    """Translate the labels of another source, which numbers its classes differently, into our numbers."""
     if labels is None or theirs is None or ours is None or theirs == ours[: len(theirs)]:
         return labels
     if unknown := [name for name in theirs if name not in ours]:
@@ -237,7 +237,7 @@ def _check_labels(labels: np.ndarray | None, num_classes: int | None) -> None:
 
 
 def _check_pictures(source: Images, to_square: Square, as_they_are: bool) -> None:
-    """Raise unless the first readable picture suits the settings; `as_they_are`: and has the model's channels."""
+    """Raise unless the first readable picture suits the settings and, if `as_they_are`, has the model's channels."""
     for index in range(min(len(source), 16)):
         try:
             picture = source.picture(index)

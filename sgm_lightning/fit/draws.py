@@ -1,4 +1,4 @@
-"""What is drawn at a step depends on the seed and on the position in the global batch, on nothing else."""
+"""Random draws of training, which depend only on the seed and on the position in the global batch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sgm_lightning.images.squares import Squares
 
 
 class TrainingBatch(NamedTuple):
-    """Images and all that is random about a step.
+    """Images of a training step, and all its random draws.
 
     Attributes:
         images: (B, C, H, W) float32 in [−1, 1].
-        labels: (B,) int64 or None.
+        labels: (B,) int64 classes, or None.
         noise: (B, C, H, W) float32 standard normal.
-        step: (B,) float64 uniform in [0, 1), which decides t.
+        step: (B,) float64 uniform in [0, 1), from which the step t is chosen.
         drop: (B,) float64 uniform in [0, 1), which decides whether the label is dropped.
         indices: (B,) int64 position of each image in the training's (or in the held-out set's) order.
     """
@@ -36,7 +36,10 @@ class TrainingBatch(NamedTuple):
 
 
 class Order:
-    """Which row comes at a position: every pass over the data in an order of its own, without a break between passes."""
+    """Maps a position in the training stream to a row of the data.
+
+    Each pass over the data is shuffled differently, and passes follow each other without a gap.
+    """
 
     def __init__(self, rows: np.ndarray, seed: int) -> None:
         self.rows, self.seed = rows, seed
@@ -52,7 +55,7 @@ class Order:
 
 
 class Draws(Dataset[TrainingBatch]):
-    """Batches by the positions in the training's order."""
+    """Training batches by positions in the order of the training."""
 
     def __init__(self, squares: Squares, rows: np.ndarray, seed: int) -> None:
         self.squares, self.order, self.seed = squares, Order(rows, seed), seed
@@ -78,7 +81,7 @@ def _batch(squares: Squares, rows: list[int], indices: list[int], rngs: list[np.
 
 
 class Positions:
-    """Positions of this process's batches, from where the training stands."""
+    """Iterates over the positions of this process's batches, starting at the current step of the training."""
 
     def __init__(self, trainer: pl.Trainer, batch_size: int) -> None:
         self.trainer, self.batch_size = trainer, batch_size
@@ -94,11 +97,11 @@ class Positions:
 
 
 class HeldOut(IterableDataset[TrainingBatch]):
-    """This process's share of the held-out pictures, each with draws of its own."""
+    """Iterates over this process's share of the held-out pictures, each with its own random draws."""
 
     def __init__(self, squares: Squares, rows: np.ndarray, seed: int, trainer: pl.Trainer, batch_size: int) -> None:
         self.squares, self.rows, self.seed, self.batch_size = squares, rows, seed, batch_size
-        self.rank, self.world = trainer.global_rank, trainer.world_size  # a trainer does not go to workers
+        self.rank, self.world = trainer.global_rank, trainer.world_size  # a trainer is not passed to workers
 
     def __iter__(self) -> Iterator[TrainingBatch]:
         mine = list(range(self.rank, len(self.rows), self.world))

@@ -1,4 +1,4 @@
-"""Means over held-out images: of all steps of the chain, and of each of its quarters."""
+"""Means over held-out images, for all steps of the chain and for each of its quarters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _QUARTERS = 4
 
 
 def quarters(step: Tensor, num_steps: int) -> Iterator[tuple[int, Tensor]]:
-    """Each quarter of a chain, and an index in it for every image.
+    """Yield each quarter of a chain, with a step in it for every image.
 
     Args:
         step: (B,) uniform in [0, 1); the same draw serves every quarter.
@@ -27,11 +27,11 @@ def quarters(step: Tensor, num_steps: int) -> Iterator[tuple[int, Tensor]]:
 
 
 class HeldOutMeans:
-    """Running means, by name. Not a module: the means are neither averaged with the weights nor saved.
+    """Running means by name. They are not a module, so that they are neither averaged with the weights nor saved.
 
     Args:
-        by_quarter: Names of values that are taken in every quarter of the chain.
-        once: Names of values that are taken once an image.
+        by_quarter: Names of values that are measured in every quarter of the chain.
+        once: Names of values that are measured once for each image.
     """
 
     def __init__(self, by_quarter: Sequence[str], once: Sequence[str] = ()) -> None:
@@ -44,14 +44,14 @@ class HeldOutMeans:
             mean.to(device)
 
     def update(self, values: Mapping[str, Tensor], quarter: int | None = None) -> None:
-        """Take (B,) values by name, of images at one step of a quarter or of none in particular."""
+        """Add (B,) values by name, of images at one step of a quarter or at none in particular."""
         for name, value in values.items():
             self.means[name].update(value)
             if quarter is not None:
                 self.means[_name(name, quarter)].update(value)
 
     def log(self, module: pl.LightningModule, shown: str) -> None:
-        """Log all means and start anew; the progress bar shows one of them."""
+        """Log all means and reset them; the progress bar shows the one named `shown`."""
         for name, mean in self.means.items():
             module.log(f"held_out/{name}", mean.compute(), prog_bar=name == shown)
             mean.reset()

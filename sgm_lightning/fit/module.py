@@ -26,23 +26,24 @@ from sgm_lightning.scores.elbo import negative_elbo
 
 
 class TrainingModule(OptimisedModule):
-    """Backbone, objective and optimiser in Lightning's fit loop.
+    """Trains a backbone with an objective and an optimiser in Lightning's fit loop.
 
     Args:
-        backbone: What to start from: a checkpoint of any kind, or a `NewNetwork`.
-        objective: Loss; default hybrid where the model learns its variance, else simple.
-        step_sampler: Which steps are trained how often; default uniform.
-        optimizer: Of the weights; default AdamW, 1e-4, no decay.
-        warmup_steps: Steps until the full learning rate.
-        lr_schedule: What follows: `constant`, or `cosine` or `linear` down to zero at `trainer.max_steps`.
-        dropout: Rate in the residual blocks; default as in the checkpoint.
-        num_classes: Make an unconditional network conditional on that many classes.
-        label_dropout: Share of labels that are replaced by "any", a class of its own.
-        lora: Train low-rank adapters only.
-        gradient_checkpointing: Compute activations twice and keep fewer.
-        compile: Compile the network (`torch.compile`).
-        nelbo_images: Held-out pictures whose likelihood is bounded at every validation; 0 for none.
-        nelbo_spacing: Chain of that bound.
+        backbone: Model to start from: a checkpoint of any kind, or a `NewNetwork`.
+        objective: Training loss; default: hybrid if the model learns its variance, else simple.
+        step_sampler: Distribution of the steps that are trained; default: uniform.
+        optimizer: Optimiser of the weights; default: AdamW with learning rate 1e-4 and no weight decay.
+        warmup_steps: Number of steps until the full learning rate.
+        lr_schedule: Learning rate after the warm-up: `constant`, or `cosine` or `linear` down to zero at
+            `trainer.max_steps`.
+        dropout: Dropout rate in the residual blocks; default: that of the checkpoint.
+        num_classes: Number of classes on which an unconditional network is made conditional.
+        label_dropout: Share of labels that are replaced by "any", an additional class.
+        lora: Low-rank adapters, which are trained in place of the weights.
+        gradient_checkpointing: Whether to compute activations twice and keep fewer of them in memory.
+        compile: Whether to compile the network (`torch.compile`).
+        nelbo_images: Number of held-out pictures whose likelihood is bounded at every validation; 0 for none.
+        nelbo_spacing: Steps of the chain on which the likelihood is bounded.
 
     Raises:
         SGMError: If the settings do not fit the model.
@@ -92,12 +93,12 @@ class TrainingModule(OptimisedModule):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the model."""
+        """Shape (C, H, W) of the model's images."""
         return self.backbone.image_shape
 
     @property
     def num_classes(self) -> int | None:
-        """Classes of the model, the null class not counted."""
+        """Number of classes of the model, not counting the null class."""
         return self.backbone.num_classes
 
     def setup(self, stage: str) -> None:
@@ -110,7 +111,7 @@ class TrainingModule(OptimisedModule):
         self.step_sampler.probabilities(self.denoiser.process.num_steps)  # raises if it is for another chain
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
-        """Mean loss of the batch."""
+        """Return the mean loss of the batch."""
         self.seed_dropout(batch_idx)
         index, weight = self.step_sampler(batch.step, self.denoiser.process.num_steps)
         # Lightning autocasts the whole step; schedule and loss stay float32, and the denoiser autocasts its network.
@@ -128,7 +129,7 @@ class TrainingModule(OptimisedModule):
         return loss
 
     def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
-        """Held-out loss at one step of each quarter of the chain, and the bound on the first images."""
+        """Measure the held-out loss at one step of each quarter of the chain, and the bound on the first images."""
         condition = Condition(batch.labels if self.num_classes else None)
         with torch.autocast(self.device.type, enabled=False):
             for quarter, index in quarters(batch.step, self.denoiser.process.num_steps):
@@ -147,7 +148,7 @@ class TrainingModule(OptimisedModule):
         self.held_out.log(self, shown="nelbo")
 
     def evaluator(self, spacing: str | int | None) -> Denoiser:
-        """The network as it is now, on another chain."""
+        """Return the network in its current state, on another chain."""
         denoiser = self.backbone.denoiser(spacing, frozen=False).to(self.device)
         denoiser.calls = self.denoiser.calls
         return denoiser
@@ -180,7 +181,7 @@ def _check(loaded: Backbone, num_classes: int | None, dropout: float | None, lab
 
 
 def _choose_trained(network: nn.Module, lora: LoRA | None, new_embedding: bool) -> None:
-    """Let all weights be trained; with LoRA its adapters alone, and embeddings of classes that are new."""
+    """Make all weights trainable; with LoRA only its adapters, and the embeddings of new classes."""
     if lora is None:
         network.requires_grad_(True)
         return

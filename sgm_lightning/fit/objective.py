@@ -16,7 +16,7 @@ class Losses(NamedTuple):
     """Losses of a batch, (B,) float32 each.
 
     Attributes:
-        loss: What is minimised.
+        loss: Loss that is minimised.
         simple: Mean squared error of the prediction, not weighted.
         bound: The variational term of the step in bits per dimension, not weighted; None where there is none.
     """
@@ -37,13 +37,14 @@ class Objective:
     alone (Nichol & Dhariwal 2021, eq. 16). `bound`: T · L_t, whose mean over uniform t is the variational bound.
 
     Args:
-        kind: Which of them.
-        min_snr_gamma: γ of min-SNR weights (Hang et al. 2023) on the simple term: min(SNR, γ)/SNR for noise, min(SNR, γ)
-            for x_0, min(SNR, γ)/(SNR + 1) for v: one weight min(SNR, γ) of the error in x_0. None: weight 1.
-        snr_floor: Least such weight (1: the truncated SNR of Salimans & Ho 2022), for the noisiest steps, where brightness
-            and class of a sample are decided and errors in the noise are too small to count. Where noise is predicted,
-            SNRs below 0.001 count as 0.001: float32 cannot carry them.
-        bound_weight: Of L_t (bits per dimension) in `hybrid`; default T/1000, as released (`rescale_learned_sigmas`).
+        kind: `simple`, `hybrid` or `bound`, as above.
+        min_snr_gamma: γ of min-SNR weights (Hang et al. 2023) on the simple term: min(SNR, γ)/SNR for noise, min(SNR, γ) for
+            x_0, min(SNR, γ)/(SNR + 1) for v, which all weigh the error in x_0 by min(SNR, γ). None: weight 1.
+        snr_floor: Smallest such weight (1: the truncated SNR of Salimans & Ho 2022). It serves the noisiest steps, where
+            brightness and class of a sample are decided and errors in the noise are too small to count. Where noise is
+            predicted, SNRs below 0.001 count as 0.001: float32 cannot carry them.
+        bound_weight: Weight of L_t (bits per dimension) in `hybrid`; default: T/1000, as released
+            (`rescale_learned_sigmas`).
 
     Raises:
         SGMError: If gamma, floor or weight are not positive, the floor exceeds gamma, or the model learns no variance for
@@ -70,7 +71,7 @@ class Objective:
         self.kind, self.min_snr_gamma, self.snr_floor, self.bound_weight = kind, min_snr_gamma, snr_floor, bound_weight
 
     def check(self, denoiser: Denoiser) -> None:
-        """Raise unless the model can be trained so."""
+        """Raise unless the model can be trained with this objective."""
         if self.kind == "hybrid" and denoiser.model.variance != "learned_range":
             raise SGMError(
                 f"The hybrid objective trains a learned variance, but the model's is {denoiser.model.variance}; set "
@@ -80,14 +81,14 @@ class Objective:
     def __call__(
         self, denoiser: Denoiser, x_0: Tensor, index: Tensor, noise: Tensor, condition: Condition | None = None
     ) -> Losses:
-        """Losses of a batch.
+        """Return the losses of a batch.
 
         Args:
             denoiser: The model on the chain that is trained.
             x_0: (B, C, H, W) float32 in [−1, 1].
             index: (B,) int64 step of each image.
             noise: (B, C, H, W) standard normal.
-            condition: What the images are conditioned on.
+            condition: Condition of the images, such as their labels.
 
         Returns:
             The losses, with gradient.
@@ -131,7 +132,7 @@ def _target(prediction: Prediction, process: Process, x_0: Tensor, index: Tensor
 
 
 def _bound(process: Process, x_0: Tensor, x_t: Tensor, index: Tensor, x0_hat: Tensor, log_variance: Tensor) -> Tensor:
-    """L_t in bits per dimension, (B,); the decoder's term where t = 0."""
+    """Return L_t in bits per dimension, (B,); where t = 0 it is the decoder's term."""
     log_variance = log_variance.expand_as(x_0)
     error, bracket = divergence(process, x_0, index, x0_hat, log_variance)
     first = index == 0

@@ -1,4 +1,4 @@
-"""What every training has: an optimiser on a schedule that a resumed training follows anew, and a finite loss."""
+"""The base of all trainings: an optimiser whose schedule a resumed training follows anew, and a check of the loss."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sgm_lightning.fit.schedules import warmup_schedule
 
 
 class OptimisedModule(pl.LightningModule):
-    """A LightningModule with the optimiser's settings of the command line.
+    """A LightningModule with the optimiser settings of the command line.
 
     Args:
-        optimizer: Of the weights; default AdamW.
-        warmup_steps: Steps until the full learning rate.
-        lr_schedule: What follows.
-        default: Learning rate and weight decay of the default.
+        optimizer: Optimiser of the weights; default: AdamW.
+        warmup_steps: Number of steps until the full learning rate.
+        lr_schedule: Learning rate after the warm-up.
+        default: Learning rate and weight decay of the default optimiser.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class OptimisedModule(pl.LightningModule):
         self._given: list[dict[str, Any]] = []
 
     def trained(self) -> list[nn.Parameter]:
-        """The weights that are optimised."""
+        """Return the weights that are optimised."""
         return [p for p in self.parameters() if p.requires_grad]
 
     def check_trainer(self) -> torch.dtype | None:
-        """Check the trainer's settings; what a network is autocast to."""
+        """Check the trainer's settings, and return the dtype that the network is autocast to."""
         precision = self.trainer.precision
         if precision not in AUTOCAST:
             raise SGMError(f"trainer.precision must be one of {', '.join(AUTOCAST)}, got {precision}.")
@@ -60,14 +60,14 @@ class OptimisedModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """A resumed optimiser keeps its moments; rate, decay and the like are what the command says now."""
+        """Set rate, decay and the like to the current command's values; a resumed optimiser keeps only its moments."""
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         schedule.base_lrs = [given["initial_lr"] for given in self._given]
         for group, given, factor in zip(optimizer.param_groups, self._given, schedule.lr_lambdas, strict=True):
             group.update({**given, "lr": given["initial_lr"] * factor(schedule.last_epoch)})
 
     def seed_dropout(self, batch_idx: int) -> None:
-        """Lightning keeps no random state in checkpoints; masks follow from where the training stands."""
+        """Seed the dropout masks by the position of the training, because Lightning keeps no random state in checkpoints."""
         if not any(isinstance(module, nn.Dropout) and module.p > 0 for module in self.modules()):
             return
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -75,7 +75,7 @@ class OptimisedModule(pl.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
 
     def check_loss(self, loss: Tensor) -> None:
-        """Raise if the loss is not finite; on a GPU only now and then, since the host would have to wait."""
+        """Raise if the loss is not finite; on a GPU only at logging steps, because the host has to wait for the check."""
         trainer = self.trainer
         if loss.device.type != "cpu" and trainer.global_step % trainer.log_every_n_steps:
             return
@@ -89,8 +89,8 @@ class OptimisedModule(pl.LightningModule):
 class _NotCopied:
     """Wraps a value so that `deepcopy` shares it.
 
-    Averaging the weights copies the module. What makes the optimiser must not be copied along: it refers to the parser of
-    the command line, and by that to the trainer and its processes.
+    Averaging the weights copies the module. The optimiser factory must not be copied with it: it refers to the parser of the
+    command line, and through that to the trainer and its processes.
     """
 
     def __init__(self, value: OptimizerCallable | None) -> None:

@@ -1,4 +1,4 @@
-"""A run folder of a training: its last state, and how it ends."""
+"""The run folder of a training: its last state, and its end after a signal."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sgm_lightning.signals import Interrupted, stop_signals
 
 
 class TrainingRun(Checkpoint):
-    """Writes `last.ckpt`, all that it takes to go on, every so many steps, at the end, and when a signal asks to stop.
+    """Writes `last.ckpt`, the complete state to resume from, at regular steps, at the end, and when a signal asks to stop.
 
     Args:
         run_dir: Folder of the run.
-        save_every: Steps between states.
-        keep_every: Steps between states that are kept beside the last one (`step-….ckpt`); none by default.
+        save_every: Number of steps between saved states.
+        keep_every: Number of steps between states that are kept beside the last one (`step-….ckpt`); default: none are kept.
     """
 
     def __init__(self, run_dir: str = "runs/default", save_every: int = 500, keep_every: int | None = None) -> None:
@@ -37,11 +37,11 @@ class TrainingRun(Checkpoint):
 
     @property
     def last(self) -> Path:
-        """The state to go on from."""
+        """File of the state to resume from."""
         return self.path / "last.ckpt"
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        stop_signals.install()  # Lightning has put its own in place since
+        stop_signals.install()  # Lightning has replaced our handlers since
         stop_signals.deferred = True
         if trainer.is_global_zero and self.config_text:
             remove_leftovers(self.path)
@@ -57,7 +57,7 @@ class TrainingRun(Checkpoint):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         step = trainer.global_step
-        if step == self._step:  # gradients are still being gathered
+        if step == self._step:  # gradients are still being accumulated
             return
         self._step = step
         if step % trainer.log_every_n_steps == 0:
@@ -75,7 +75,7 @@ class TrainingRun(Checkpoint):
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
     ) -> None:
-        # The state was saved before. Processes may differ by one batch: they agree on stopping while all have one.
+        # The state is saved already. Processes may differ by one batch, so they agree on stopping only while all have one.
         if batch_idx < trainer.datamodule.common_batches and _asked_to_stop(trainer):  # type: ignore[attr-defined]
             _stop()
 
@@ -110,7 +110,7 @@ class TrainingRun(Checkpoint):
 
 
 def _asked_to_stop(trainer: pl.Trainer) -> bool:
-    """Whether any process was: all must stop at the same step."""
+    """Return whether any process was asked to stop, since all must stop at the same step."""
     return trainer.strategy.reduce_boolean_decision(stop_signals.received is not None, all=False)
 
 
@@ -120,13 +120,13 @@ def _stop() -> None:
 
 
 def _validates(trainer: pl.Trainer) -> bool:
-    """Whether Lightning validates after this batch."""
+    """Return whether Lightning validates after this batch."""
     interval = trainer.val_check_batch
     return bool(trainer.enable_validation and interval and (trainer.fit_loop.total_batch_idx + 1) % interval == 0)
 
 
 def _validate(trainer: pl.Trainer) -> None:
-    """The validation that a training was stopped in or before; Lightning goes on with the next step."""
+    """Run the validation in or before which a training was stopped; Lightning would continue with the next step."""
     loop = trainer.fit_loop.epoch_loop.val_loop
     loop.restarting = False
     trainer.validating = True

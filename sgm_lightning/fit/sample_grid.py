@@ -1,4 +1,4 @@
-"""Samples of the model in training."""
+"""Draws samples of the model in training."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sgm_lightning.samplers import DDPM
 
 
 class SampleGrid(Callback):
-    """Ancestral samples, always of the same noise, as a figure in TensorBoard at every validation.
+    """Draws ancestral samples, always from the same noise, as a figure in TensorBoard at every validation.
 
     Args:
-        images: How many; 0 for none.
-        spacing: Steps of their chain.
+        images: Number of samples; 0 for none.
+        spacing: Steps of the chain that draws them.
     """
 
     def __init__(self, images: int = 16, spacing: str | int | None = "50") -> None:

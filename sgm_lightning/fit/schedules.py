@@ -14,16 +14,16 @@ from sgm_lightning.errors import SGMError
 def warmup_schedule(
     optimizer: Optimizer, num_steps: int, warmup_steps: int = 0, shape: Literal["constant", "cosine", "linear"] = "constant"
 ) -> LambdaLR:
-    """Linear warm-up, then the full rate, or a half cosine or a straight line down to zero at `num_steps`.
+    """Return a schedule: linear warm-up, then the full rate, or a half cosine or a straight line to zero at `num_steps`.
 
-    A function of the step alone, which keeps no settings in checkpoints: a training that is resumed to more steps follows
-    the longer schedule, where torch's own cosine would go up again.
+    It is a function of the step alone and keeps no settings in checkpoints. A training that is resumed with more steps thus
+    follows the longer schedule, where torch's own cosine would rise again.
 
     Args:
-        optimizer: Whose rate is scheduled, step by step.
-        num_steps: Optimisation steps of the whole training.
-        warmup_steps: Steps until the full rate.
-        shape: What follows.
+        optimizer: Optimiser whose rate is scheduled, step by step.
+        num_steps: Number of optimisation steps of the whole training.
+        warmup_steps: Number of steps until the full rate.
+        shape: Course of the rate after the warm-up.
 
     Raises:
         SGMError: If the warm-up is as long as the training.

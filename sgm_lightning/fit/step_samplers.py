@@ -1,4 +1,4 @@
-"""Which steps of the chain are trained how often."""
+"""Distributions over the steps of the chain, from which training draws."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class StepSampler(nn.Module, ABC):
 
     @abstractmethod
     def probabilities(self, num_steps: int) -> Tensor:
-        """(T,) float64, positive, of sum 1."""
+        """Return (T,) float64 probabilities, all positive and with sum 1."""
 
     def forward(self, uniform: Tensor, num_steps: int) -> tuple[Tensor, Tensor]:
-        """Steps for uniform draws, by inverting the distribution function: the draw decides, on any device.
+        """Return steps for uniform draws by inverting the distribution function, so that the draw decides on any device.
 
         Args:
-            uniform: (B,) float64 in [0, 1).
-            num_steps: T.
+            uniform: (B,) float64 draws in [0, 1).
+            num_steps: Length T of the chain.
 
         Returns:
             (B,) int64 steps t, and (B,) float32 importance weights 1 / (T p_t).
@@ -32,33 +32,35 @@ class StepSampler(nn.Module, ABC):
         return index, (1 / (num_steps * p[index])).float()
 
     def update(self, index: Tensor, loss: Tensor) -> None:
-        """Learn from the losses (B,) of the global batch, the same on every process.
+        """Learn from the (B,) losses of the global batch, which are the same on every process.
 
         Args:
-            index: (B,) their steps.
-            loss: (B,) not weighted by importance.
+            index: (B,) steps of the losses.
+            loss: (B,) losses without importance weights.
         """
 
     @property
     def learns(self) -> bool:
-        """Whether `update` does anything, so that losses have to be gathered."""
+        """True if `update` does anything, so that losses have to be gathered."""
         return False
 
 
 class UniformSteps(StepSampler):
-    """Every step alike."""
+    """Draws every step with equal probability."""
 
     def probabilities(self, num_steps: int) -> Tensor:
         return torch.full((num_steps,), 1 / num_steps, dtype=torch.float64)
 
 
 class LossSecondMoment(StepSampler):
-    """p_t ∝ √E[L_t²] over the last losses of every step (Nichol & Dhariwal 2021, eq. 18), uniform until all have some.
+    """Draws p_t ∝ √E[L_t²] over the last losses of every step (Nichol & Dhariwal 2021, eq. 18).
+
+    The distribution is uniform until every step has `history` losses.
 
     Args:
-        history: Losses kept a step.
+        history: Number of losses that are kept for each step.
         uniform_share: Share of the uniform distribution that is mixed in.
-        num_steps: T of the chain that is trained.
+        num_steps: Length T of the chain that is trained.
     """
 
     def __init__(self, history: int = 10, uniform_share: float = 0.001, num_steps: int = 1000) -> None:
@@ -78,7 +80,7 @@ class LossSecondMoment(StepSampler):
         return True
 
     def get_extra_state(self) -> Tensor:
-        """(T, history + 1) losses and counts, for the state dict."""
+        """Return the (T, history + 1) losses and counts, for the state dict."""
         return torch.cat([self.losses, self.counts[:, None]], 1)
 
     def set_extra_state(self, state: Tensor) -> None:
@@ -97,6 +99,6 @@ class LossSecondMoment(StepSampler):
     def update(self, index: Tensor, loss: Tensor) -> None:
         history = self.losses.shape[1]
         for step, value in zip(index.tolist(), loss.double().tolist(), strict=True):
-            # A ring: the oldest loss gives way.
+            # A ring buffer: the oldest loss is overwritten.
             self.losses[step, int(self.counts[step]) % history] = value
             self.counts[step] += 1

@@ -1,4 +1,4 @@
-"""All that `sgm-lightning predict` is made of: the module that draws, its data, the run's writer, and early checks."""
+"""Everything behind `sgm-lightning predict`: the module that draws, its data, the run's writer, and early checks."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Finds out whether a method goes with a model, before anything is drawn or written."""
+"""Checks that a method suits a model, before anything is drawn or written."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from sgm_lightning.scores import MinorityScore
 
 
 class _FirstStepDone(Exception):
-    """The first step is done."""
+    """Raised after the first step, to end the check."""
 
 
 def check_method(
     denoiser: Denoiser, sampler: SamplingMethod, guidance: Guidance | None = None, condition: Condition | None = None
 ) -> None:
-    """Raise what drawing would: the method's first step, and one step of every guidance and score in it, on one sample.
+    """Raise any error that drawing would raise.
 
-    A guidance may act late in the chain, so that each is tried where it first acts. The network is not called.
+    The method's first step is tried on one sample, and so is every score, and every guidance at the first step where it acts
+    (which may be late in the chain). The network is not called.
 
     Args:
-        denoiser: The model on its chain.
-        sampler: The method.
-        guidance: The guidance of its steps.
+        denoiser: Model on its chain.
+        sampler: Method that draws the samples.
+        guidance: Guidance of the method's steps.
         condition: Condition of the one sample.
 
     Raises:
@@ -50,7 +51,7 @@ def check_method(
 
 
 def acts_nowhere(denoiser: Denoiser, sampler: SamplingMethod, guidance: Guidance) -> bool:
-    """Whether no step of the chain is guided."""
+    """Return whether the guidance acts at no step of the chain."""
     num_steps = denoiser.process.num_steps
     return not any(guidance.acts(index, num_steps) for index in sampler.indices(num_steps))
 

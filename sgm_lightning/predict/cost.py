@@ -1,4 +1,4 @@
-"""Cost of a sample before it is drawn: calls of the network and floating-point operations."""
+"""The cost of a sample before it is drawn: calls of the network and floating-point operations."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Cost:
     """Cost of one sample.
 
     Attributes:
-        forwards: Images that the network denoises.
-        backwards: Images through which the network is differentiated.
-        forward_flops: Floating-point operations of a forward, a multiplication and an addition counted as two.
+        forwards: Number of images that the network denoises.
+        backwards: Number of images through which the network is differentiated.
+        forward_flops: Floating-point operations of one forward pass; a multiplication and an addition count as two.
         backward_flops: Operations of one backward pass to the input image (weights are frozen and get no gradient).
-        other_flops: Operations of everything else, such as a distance's own network.
+        other_flops: Operations outside the network, such as those of a distance's own network.
     """
 
     forwards: int
@@ -42,7 +42,7 @@ class Cost:
 
 
 class _Operations(TorchDispatchMode):
-    """Counts by torch's own table. (`FlopCounterMode` tracks modules, too, which `autograd.grad` does not allow.)"""
+    """Counts operations by torch's table. (`FlopCounterMode` tracks modules, too, which `autograd.grad` does not allow.)"""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class _Operations(TorchDispatchMode):
 
 
 def sampling_cost(backbone: Backbone, spacing: str | int | None, sampler: SamplingMethod, guidance: Guidance | None) -> Cost:
-    """Count one sample's calls by walking its chain with a stand-in, and a call's operations on tensors without data."""
+    """Count a sample's calls by walking its chain with a stand-in, and a call's operations on tensors without data."""
     condition = _condition(backbone)
     denoiser = backbone.denoiser(spacing)
     walk = walker(denoiser)

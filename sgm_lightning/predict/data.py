@@ -1,4 +1,4 @@
-"""What there is to draw: sample indices in fixed chunks, with labels and, for a cascade, low-resolution images."""
+"""The samples to draw: indices in fixed chunks, with labels and, for a cascade, low-resolution images."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Chunk(NamedTuple):
     """Consecutive samples that are always drawn together.
 
     Attributes:
-        number: Which chunk.
+        number: Number of the chunk.
         indices: Global sample indices; a chunk is always full, surplus samples are cut when a run is merged.
         seed: Seed of the run.
-        condition: Labels, low-resolution images and whatever else the samples are conditioned on.
+        condition: Labels, low-resolution images and everything else that the samples are conditioned on.
     """
 
     number: int
@@ -42,10 +42,10 @@ class Chunk(NamedTuple):
 
 
 class _Chunks(IterableDataset[Chunk]):
-    """The chunks of one process. Iterable, so that Lightning does not deal them out anew.
+    """The chunks of one process; iterable, so that Lightning does not deal them out again.
 
-    It has a length, if only a bound: without one Lightning fetches a chunk ahead, and a chunk that is claimed but
-    not being drawn keeps the others waiting.
+    The length is only a bound, but needed: without a length Lightning fetches a chunk ahead, and a chunk that is claimed but
+    not being drawn keeps the other processes waiting.
     """
 
     def __init__(self, data: SampleIndices, numbers: Numbers) -> None:
@@ -63,20 +63,20 @@ class Numbers(Protocol):
     """Chunk numbers that one process draws."""
 
     def __len__(self) -> int:
-        """How many at most."""
+        """Return an upper bound of their number."""
 
     def __iter__(self) -> Iterator[int]: ...
 
 
 class SampleIndices(pl.LightningDataModule):
-    """N samples in chunks.
+    """Samples to draw, in chunks.
 
     Args:
-        num_samples: N.
-        chunk_size: Samples a chunk: the batch of the network and the unit of writing.
-        seed: Sample i is a function of (seed, i) and of the settings, whatever draws it.
-        labels: `auto`: uniform if the model is class-conditional, else none; `none`; `uniform`; one class for all; or a
-            list, repeated over the samples.
+        num_samples: Number of samples, N.
+        chunk_size: Number of samples in a chunk, which is the batch of the network and the unit of writing.
+        seed: Seed of the run. Sample i is a function of (seed, i) and of the settings, whichever process draws it.
+        labels: Class labels. `auto`: uniform if the model is class-conditional, else none; `none`; `uniform`; one class for
+            all; or a list, which is repeated over the samples.
     """
 
     def __init__(
@@ -96,31 +96,31 @@ class SampleIndices(pl.LightningDataModule):
 
     @property
     def num_chunks(self) -> int:
-        """Chunks of the run."""
+        """Number of chunks of the run."""
         return math.ceil(self.num_samples / self.chunk_size)
 
     def chunk(self, number: int) -> Chunk:
-        """Chunk `number`, for the model that `check` was told of."""
+        """Return chunk `number`, for the model that was passed to `check`."""
         indices = list(range(number * self.chunk_size, (number + 1) * self.chunk_size))
         return Chunk(number, indices, self.seed, Condition(self._labels(indices, self._num_classes)))
 
     def fingerprint(self) -> str | None:
-        """Digest of the input images that the samples depend on, if any."""
+        """Return the digest of the input images that the samples depend on, if there are any."""
         return None
 
     def predict_dataloader(self) -> DataLoader[Chunk]:
         return DataLoader(_Chunks(self, self.numbers()), batch_size=None, num_workers=0)
 
     def _share(self) -> Numbers:
-        """Every world_size-th chunk, where no run folder shares them out."""
+        """Return every world_size-th chunk, for calls without a run folder that shares chunks out."""
         assert self.trainer is not None
         return range(self.trainer.global_rank, self.num_chunks, self.trainer.world_size)
 
     def check(self, model: Model, least_batch: int = 1) -> None:
-        """Raise unless labels and chunks suit a model and its guidance; the chunks are made for this model from now on.
+        """Raise unless labels and chunks suit a model and its guidance. From then on chunks are made for this model.
 
         Args:
-            model: The model that draws.
+            model: Model that draws the samples.
             least_batch: Smallest chunk size for which its guidance has an effect.
         """
         if self.chunk_size < least_batch:
@@ -154,13 +154,13 @@ class SampleIndices(pl.LightningDataModule):
 
 
 class LowResolution(SampleIndices):
-    """The images of an earlier run, to be enlarged by an upsampler; their labels come along.
+    """Images of an earlier run, which an upsampler enlarges; their labels are kept.
 
     Args:
         base: Run folder, or an `.npz` with arr_0 (N, h, w, C) uint8 and, for a conditional upsampler, arr_1 labels.
-        num_samples: How many of them, from the first; default all.
-        chunk_size: See `SampleIndices`.
-        seed: See `SampleIndices`.
+        num_samples: Number of images to enlarge, from the first; default: all.
+        chunk_size: Number of samples in a chunk, which is the batch of the network and the unit of writing.
+        seed: Seed of the run, as for `SampleIndices`.
     """
 
     def __init__(self, base: str, num_samples: int | None = None, chunk_size: int = 16, seed: int = 0) -> None:
@@ -191,7 +191,10 @@ class LowResolution(SampleIndices):
                 raise SGMError(f"Labels must lie in [0, {num_classes}) for this model, got {label} in the base samples.")
 
     def _check_size(self, model: Model) -> None:
-        """The denoiser would enlarge images of any side, and the network fail at any other number of channels."""
+        """Raise unless the images suit the upsampler.
+
+        The denoiser would enlarge images of any side, and the network would fail at any other number of channels.
+        """
         if not model.upsampler:
             return
         channels, height, width = model.image_shape

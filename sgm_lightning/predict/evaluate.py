@@ -28,17 +28,17 @@ _SCORES = {"samples": "score", "baseline": "baseline_score"}
 
 
 class Evaluate(pl.Callback):
-    """Measures every chunk where it is drawn; at the end the first process compares all samples with real images.
+    """Measures every chunk when it is drawn; at the end the first process compares all samples with real images.
 
-    Leaves `metrics.json`, figures, columns in `scores.csv` and a printed table. Measured rows are kept in the run
-    folder (`measures/`), so that an interrupted run does not measure twice.
+    It writes `metrics.json`, figures and columns in `scores.csv`, and prints a table. Measured rows are kept in the run
+    folder (`measures/`), so that an interrupted run does not measure them twice.
 
     Args:
         spaces: Feature spaces by name, each with its real images.
         nelbo: Whether to bound the samples' likelihood under the model.
-        nelbo_strata: Strata of the chain of which two steps each are drawn; null for the full sum. A chain of fewer steps
-            than twice that is summed whole.
-        kid_subset_size: Samples in each of KID's 100 subsets.
+        nelbo_strata: Number of strata of the chain, with two steps drawn from each; null for the full sum. A chain of fewer
+            than 2 · (strata + 1) steps is summed whole.
+        kid_subset_size: Number of samples in each of KID's 100 subsets.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Evaluate(pl.Callback):
     def _rows(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, number: int, chunk: dict[str, np.ndarray]
     ) -> dict[str, dict[str, Tensor]]:
-        """Measured rows of each kind of images in a chunk: as kept, or measured now."""
+        """Return the measured rows of each kind of images in a chunk: as kept, or measured now."""
         assert self._sidecars is not None
         flat = self._sidecars.read(number)
         if flat is None:
@@ -131,7 +131,7 @@ class Evaluate(pl.Callback):
         return found
 
     def _measured(self, pl_module: pl.LightningModule, chunk: Chunk, images: dict[str, Tensor]) -> dict[str, np.ndarray]:
-        """Measure the images of a chunk, and keep the rows."""
+        """Measure the images of a chunk, and write the rows."""
         assert self._sidecars is not None
         device = pl_module.device
         condition = chunk.condition.to(device)
@@ -156,18 +156,18 @@ class Evaluate(pl.Callback):
 
 
 def _add_columns(run: RunDir, results: dict[str, Results]) -> None:
-    """Add the per-sample values to `scores.csv`, the samples' first."""
+    """Add the per-sample values to `scores.csv`, those of the samples before those of the baseline."""
     columns: dict[str, np.ndarray] = {}
     for kind, prefix in (("samples", ""), ("baseline", "baseline_")):
         if kind in results:
             columns |= score_columns(results[kind], prefix)
     for prefix in ("", "baseline_"):
-        columns.pop(f"{prefix}minority_score", None)  # is there already, as `score`
+        columns.pop(f"{prefix}minority_score", None)  # already present, as `score`
     run.add_scores(columns)
 
 
 def _reader(run: RunDir, name: str, chunk_size: int) -> Read:
-    """Single images from their chunks: the pictures need few of a run that may not fit in memory."""
+    """Return a function that reads single images from their chunks: the figures need few images of a possibly large run."""
 
     def read(indices: Sequence[int]) -> Tensor:
         images = [run.read_chunk(index // chunk_size)[name][index % chunk_size] for index in indices]

@@ -1,4 +1,4 @@
-"""What determines the samples of a run, which is what its folder is compared by."""
+"""The manifest of a run: everything that determines its samples, to be compared with that of its folder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sgm_lightning.version import __version__
 
 
 def run_manifest(module: Any, data: Any, device: torch.device, settings: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a run.
+    """Return the manifest of a run.
 
     Args:
-        module: A `SamplingModule` whose weights have been read.
-        data: Its data: N, chunks, seed and inputs.
-        device: Device to draw on; it counts by its type.
-        settings: The `sample_settings` of the run's configuration.
+        module: `SamplingModule` whose weights have been read.
+        data: Data of the module: N, chunks, seed and inputs.
+        device: Device to draw on; only its type counts.
+        settings: Result of `sample_settings` for the run's configuration.
     """
     return {
         "draw_version": DRAW_VERSION,
@@ -38,6 +38,6 @@ def run_manifest(module: Any, data: Any, device: torch.device, settings: dict[st
 
 
 def _classifiers(guidance: torch.nn.Module | None) -> list[str] | None:
-    """Fingerprints of the classifiers that guide; None without, as in runs of before there were any."""
+    """Return fingerprints of the classifiers that guide; None without any, as in runs older than classifiers."""
     parts = () if guidance is None else guidance.modules()
     return [weights_sha256(part.state_dict()) for part in parts if isinstance(part, NoisyClassifier)] or None

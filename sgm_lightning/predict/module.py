@@ -25,17 +25,19 @@ Listener = Callable[[float], None]
 
 
 class SamplingModule(pl.LightningModule):
-    """Backbone, sampler and guidance in Lightning's predict loop.
+    """Draws samples with a backbone, a sampler and a guidance in Lightning's predict loop.
 
     Args:
         backbone: Checkpoint that the network comes from.
-        sampler: Reverse chain, or another method that draws images; default ancestral.
-        guidance: Push towards the tail; none for ordinary samples.
+        sampler: Reverse chain, or another method that draws images; default: ancestral sampling.
+        guidance: Push towards the tail of the distribution; null for ordinary samples.
         spacing: Steps of the chain: `250`, `"10,15,20"`, `ddim25`; null for all train steps.
         baseline: Whether every sample is also drawn unguided from the same noise, to compare with.
-        score: Minority score that is reported of every image, whatever guides; default L_2 at log-SNR 0, mean of 8 draws.
-        execution: How the network's calls are carried out: compiled, in another memory layout, with less memory.
-        threads: Number of intra-op CPU threads; samples are the same to the bit only at equal threads. Default: as they are.
+        score: Minority score that is reported for every image, whatever the guidance; default: L_2 at log-SNR 0, mean of 8
+            draws.
+        execution: Execution of the network's calls: compiled, in another memory layout, with less memory.
+        threads: Number of intra-op CPU threads; samples are the same to the bit only at equal threads. Default: the number
+            with which the run was started, or torch's own for a new run.
     """
 
     def __init__(
@@ -62,23 +64,23 @@ class SamplingModule(pl.LightningModule):
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> None:
-        """Call `listener` after every denoising step with the number of images, in parts of one, that the step has drawn."""
+        """Call `listener` after every denoising step with the number of images, in fractions, that the step has drawn."""
         self._listeners.append(listener)
 
     def setup(self, stage: str) -> None:
-        """Read the weights; every check that needs them or the trainer comes before a file is written."""
+        """Read the weights. Every check that needs them or the trainer comes before a file is written."""
         first = self.denoiser is None
         self.prepare(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
         if first and self.denoiser is not None:
             self.denoiser.execute(self.execution)
 
     def prepare(self, trainer: pl.Trainer, data: pl.LightningDataModule, backbone: Backbone | None = None) -> None:
-        """Read the weights, and raise whatever drawing would: nothing is drawn or written.
+        """Read the weights, and raise any error that drawing would raise; nothing is drawn or written.
 
         Args:
-            trainer: Trainer whose precision and mode the samples are drawn with.
-            data: The samples that are to be drawn.
-            backbone: The network, if it has been read already.
+            trainer: Trainer whose precision and inference mode the samples are drawn with.
+            data: Samples that are to be drawn.
+            backbone: Network, if it has been read already.
 
         Raises:
             SGMError: If model, method, data and trainer do not go together.
@@ -107,7 +109,7 @@ class SamplingModule(pl.LightningModule):
                 self._try(data.chunk(0))
 
     def _try(self, chunk: Chunk) -> None:
-        """Raise what drawing and scoring the first sample would, before hours have gone into others."""
+        """Raise any error of drawing and scoring the first sample, before hours go into the others."""
         denoiser = self.denoiser
         assert denoiser is not None
         device = next(denoiser.network.parameters()).device

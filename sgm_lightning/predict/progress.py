@@ -1,4 +1,4 @@
-"""A progress bar in images."""
+"""A progress bar that counts images."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sgm_lightning.predict.writer import RunWriter
 
 
 class SamplingProgress(ProgressBar):
-    """Images of the run, images a second and time left, moving with every denoising step of this process.
+    """Shows the images of the run, images per second and the time left; every denoising step of this process moves it.
 
-    Where a `RunWriter` knows what all workers have finished, so does the bar.
+    With a `RunWriter`, the bar includes the chunks that other workers have finished.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What of a configuration of `predict` determines the samples, as their run's manifest records it."""
+"""The part of a `predict` configuration that determines the samples; the run's manifest records it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 
 
 def sample_settings(config: Any) -> dict[str, Any]:
-    """The settings that determine a sample, as JSON types.
+    """Return the settings that determine a sample, as JSON types.
 
-    Weights, inputs and whatever file a method reads count by their bytes, not by where they are; N, seed and chunk size have
-    keys of their own in the manifest.
+    Weights, inputs and all other files that a method reads count by their bytes, not by their paths; N, seed and chunk size
+    have separate keys in the manifest.
 
     Args:
-        config: The whole configuration of `predict`, as its parser resolves it.
+        config: Whole configuration of `predict`, as its parser resolves it.
     """
     plain = _plain(config)
     model = {key: value for key, value in plain["model"].items() if key not in ("threads", "backbone")}
@@ -34,7 +34,7 @@ def sample_settings(config: Any) -> dict[str, Any]:
 
 
 def _by_bytes(value: Any) -> Any:
-    """The same with a digest in place of every name of a file, or of a folder that holds weights."""
+    """Replace every name of a file, or of a folder that holds weights, by a digest."""
     if isinstance(value, dict):
         return {key: inside if key == "class_path" else _by_bytes(inside) for key, inside in value.items()}
     if isinstance(value, list):
@@ -44,16 +44,16 @@ def _by_bytes(value: Any) -> Any:
 
 
 def _files(name: str) -> list[Path]:
-    """The file of that name, or the weights in the folder of that name, if there are any."""
+    """Return the file of that name, or the weights in the folder of that name, if there are any."""
     try:
         path = Path(locate(name))
         if path.is_file():
             return [path]
-        # The current folder, and those above, are no one's weights.
+        # The current folder and its parents are never meant as a folder of weights.
         if path.resolve() in (Path.cwd(), *Path.cwd().parents) or not path.is_dir():
             return []
         return sorted(file for file in path.rglob("*") if file.suffix in _WEIGHTS)
-    except (OSError, ValueError):  # no name that a file can have
+    except (OSError, ValueError):  # not a possible name of a file
         return []
 
 
@@ -64,7 +64,7 @@ def _without(value: Any, keys: set[str]) -> Any:
 
 
 def _without_classifier_paths(value: Any) -> Any:
-    """Guidance whose classifiers count by their weights, which the run's writer takes."""
+    """Remove the paths of a guidance's classifiers, whose weights the manifest records instead."""
     if isinstance(value, list):
         return [_without_classifier_paths(v) for v in value]
     if isinstance(value, dict):
@@ -74,7 +74,7 @@ def _without_classifier_paths(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Namespaces and odd types as what JSON holds."""
+    """Convert namespaces and other types to JSON types."""
     if hasattr(value, "as_dict"):
         value = value.as_dict()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A network that answers at once, for walking a method without its network."""
+"""A stand-in that answers at once, for walking a method's chain without its network."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sgm_lightning.diffusion import Denoiser
 
 
 class StandIn(nn.Module):
-    """Answers half of its input's first channel, and counts the images that it is called and differentiated for.
+    """Returns half of its input's first channel, and counts the images that it is called and differentiated for.
 
     Args:
-        channels: Number of channels of the answer.
+        channels: Number of channels of the output.
 
     Attributes:
-        forwards: Images that were denoised.
-        backwards: Images through which it was differentiated.
+        forwards: Number of images that were denoised.
+        backwards: Number of images through which it was differentiated.
     """
 
     def __init__(self, channels: int) -> None:
@@ -37,6 +37,6 @@ class StandIn(nn.Module):
 
 
 def walker(denoiser: Denoiser) -> Denoiser:
-    """The same model on the same chain, whose network is a `StandIn`."""
+    """Return the same model on the same chain, with a `StandIn` as its network."""
     channels = denoiser.image_shape[0] * (2 if denoiser.model.variance == "learned_range" else 1)
     return Denoiser(denoiser.model, denoiser.process, network=StandIn(channels))

@@ -23,15 +23,16 @@ from sgm_lightning.signals import stop_signals
 
 
 class RunWriter(BasePredictionWriter):
-    """One file a chunk as soon as it exists; at the end `samples.npz`, `scores.csv`, `grid.png` and TensorBoard's grid.
+    """Writes a file for each chunk once it is drawn, and at the end `samples.npz`, `scores.csv` and `grid.png`.
 
-    The same run again draws the missing chunks only. Ranks, jobs and hosts may work on one run at a time. SIGTERM, SIGINT
-    and SIGUSR1 raise `sgm_lightning.signals.Interrupted` before the network's next call.
+    The grid also goes to TensorBoard. Repeating the command draws only the missing chunks. Ranks, jobs and hosts may work on
+    one run at the same time. SIGTERM, SIGINT and SIGUSR1 raise `sgm_lightning.signals.Interrupted` before the network's next
+    call.
 
     Args:
         run_dir: Folder of the run.
-        grid_images: Images in a block of the grid.
-        verify: Check every chunk's checksum and merge anew, although the run is complete.
+        grid_images: Number of images in a block of the grid.
+        verify: Whether to check every chunk's checksum and merge again, although the run is complete.
     """
 
     def __init__(self, run_dir: str = "runs/default", grid_images: int = 24, verify: bool = False) -> None:
@@ -47,7 +48,7 @@ class RunWriter(BasePredictionWriter):
         self._drawn = 0
 
     def describe(self, settings: dict[str, Any], config: str) -> None:
-        """Say what is drawn: the settings that determine a sample, for the manifest, and the whole configuration."""
+        """Set the settings that determine a sample, for the manifest, and the whole configuration."""
         self._settings, self._config = settings, config
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -55,8 +56,8 @@ class RunWriter(BasePredictionWriter):
         data.numbers = lambda: self._open(trainer, pl_module)
 
     def _open(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> ChunkQueue:
-        """Open the run, or refuse; every process of a job does, so that all fail alike."""
-        stop_signals.install()  # Lightning has put its own in place since
+        """Open the run, or raise; every process of a job does so, and all fail alike."""
+        stop_signals.install()  # Lightning has replaced our handlers since
         data = trainer.datamodule  # type: ignore[attr-defined]
         manifest = run_manifest(pl_module, data, trainer.strategy.root_device, self._settings)
         torch.set_num_threads(self.run.open(manifest, {"threads": torch.get_num_threads()})["threads"])
@@ -127,7 +128,7 @@ class RunWriter(BasePredictionWriter):
 
     @staticmethod
     def _log(trainer: pl.Trainer, write: Callable[[Any], None]) -> None:
-        """Log; a log that the disk refuses is given up, the samples are not."""
+        """Log; if the disk refuses, logging stops, but sampling continues."""
         if trainer.logger is None:
             return
         try:
@@ -145,7 +146,7 @@ class RunWriter(BasePredictionWriter):
 
 
 def set_names(module: pl.LightningModule) -> tuple[str, str]:
-    """Titles of the unguided and of the run's own samples."""
+    """Return the titles of the unguided and of the run's own samples."""
     sampler, guidance = module.sampler, module.guidance
     plain, own = sampler.plain.title, sampler.title
     if guidance is None:

@@ -1,4 +1,4 @@
-"""A run on disk: chunk files, manifest, claims, and the merge. Several processes on several hosts may share one."""
+"""A run on disk: chunk files, manifest, claims and the merge. Several processes on several hosts may share one run."""
 
 from sgm_lightning.run.claims import Claims
 from sgm_lightning.run.manifest import DRAW_VERSION

@@ -17,11 +17,11 @@ _SEAL_BYTES = len(_SEAL.format(size=0, digest="0" * 64))
 
 
 class DamagedChunk(Exception):
-    """The file is not what was written."""
+    """Raised for a chunk file that is missing or differs from what was written."""
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The bytes of a chunk file; `numpy.load` and any zip tool read it, too."""
+    """Return the bytes of a chunk file, which `numpy.load` and any zip tool can read, too."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     # The last two bytes of a zip file without a comment are the comment's length.
@@ -31,7 +31,7 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def unpack(data: bytes) -> dict[str, np.ndarray]:
-    """The arrays of a chunk.
+    """Return the arrays of a chunk.
 
     Raises:
         DamagedChunk: If a single bit differs from what was written.
@@ -47,7 +47,7 @@ def unpack(data: bytes) -> dict[str, np.ndarray]:
 
 
 def has_its_size(path: str | Path) -> bool:
-    """Whether the file ends in a seal that names the file's own size; reads the seal alone."""
+    """Return whether a file ends in a seal that names the file's actual size; only the seal is read."""
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         if size < _SEAL_BYTES:

@@ -1,4 +1,4 @@
-"""Who is at work on what: one small file a claim, kept fresh by its holder."""
+"""Claims on pieces of work: one small file for each claim, kept fresh by its holder."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from sgm_lightning.files.process import Process, current
 class Claims:
     """Claims in a folder that processes of several hosts share.
 
-    A claim saves work; it guards nothing. Should two processes hold the same one (a host slept, a file server lagged),
-    both write the same bytes, each file in one rename.
+    A claim avoids duplicate work but protects no data. If two processes hold the same claim (a host slept, a file server
+    lagged), both write the same bytes, each file in one rename.
 
-    A claim is given up for dead when its process is known to be gone (same host, or an earlier start of the same Slurm
-    job), or when its file has not been touched for `stale` seconds of this process's own time: clocks of hosts are never
+    A claim counts as dead when its process is known to have ended (same host, or an earlier start of the same Slurm job), or
+    when its file has not been touched for `stale` seconds of this process's own time. Clocks of different hosts are never
     compared.
 
     Args:
-        folder: Where the claim files are.
-        heartbeat: Seconds between touches of the claims held.
-        stale: Seconds without a touch after which a claim is dead.
+        folder: Folder of the claim files.
+        heartbeat: Seconds between touches of the held claims.
+        stale: Seconds without a touch after which a claim counts as dead.
     """
 
     def __init__(self, folder: Path, heartbeat: float = 10.0, stale: float = 60.0) -> None:
@@ -41,7 +41,7 @@ class Claims:
         self._thread: threading.Thread | None = None
 
     def take(self, name: str) -> bool:
-        """Claim `name`; False if another process holds it.
+        """Claim `name`; return False if another process holds the claim.
 
         Raises:
             SGMError: If the folder cannot be written.
@@ -64,7 +64,7 @@ class Claims:
         return False
 
     def release(self, name: str) -> None:
-        """Give a claim back, unless another process took it over."""
+        """Give a claim back, unless another process has taken it over."""
         token = self._held.pop(name, None)
         path = self.folder / name
         if token is not None and _content(path).get("token") == token:
@@ -72,7 +72,7 @@ class Claims:
                 path.unlink(missing_ok=True)
 
     def sweep(self, done: Callable[[str], bool]) -> None:
-        """Remove the claims, whose ever they are, on what is done."""
+        """Remove the claims of all processes on work that is done."""
         for path in self.folder.iterdir():
             if done(path.name.lstrip(".").split(".")[0]):  # a removal cut short leaves `.NAME.…`
                 with contextlib.suppress(OSError):
@@ -117,7 +117,7 @@ class Claims:
 
     @staticmethod
     def _remove(path: Path, content: dict[str, Any]) -> None:
-        """Remove the dead claim of that content; of several processes that try, one does."""
+        """Remove the dead claim with that content; if several processes try, exactly one removes it."""
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
             os.rename(path, aside)
@@ -137,12 +137,12 @@ class Claims:
     def _touch(self) -> None:
         while not self._stop.wait(self.heartbeat):
             for name in list(self._held):
-                with contextlib.suppress(OSError):  # taken over, or the disk is away: the writer will tell
+                with contextlib.suppress(OSError):  # taken over, or the disk is unavailable: the next write raises
                     os.utime(self.folder / name)
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """What a claim file says; empty while it is being written or after it has gone."""
+    """Return the content of a claim file; it is empty while the file is being written and after it is gone."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What determines the samples of a run, on record so that nothing else is drawn into its folder."""
+"""The manifest of a run: it records what determines the samples, so that no others are drawn into the run's folder."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from sgm_lightning.files.atomic import write
 # Raised whenever the same settings would draw other samples.
 DRAW_VERSION = 2
 
-# On record, but free to change: a run may be extended, and continued with another release.
+# Recorded, but free to change: a run may be extended, and continued with another release.
 _RECORDED = {"num_samples", "version", "torch"}
 
-# Stands before the digest of a file that the settings name.
+# Prefix of the digest of a file that the settings name.
 FILE = "file, sha256 "
 
 
 def agree(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Record the manifest, or check it against the one on record. The first of several processes records.
+    """Record the manifest, or check it against the recorded one. The first of several processes records it.
 
     Args:
-        file: `manifest.json`.
-        manifest: JSON types only. Keys of value None that `defaults` names take the value on record.
-        defaults: Their values in a new run.
+        file: Path of `manifest.json`.
+        manifest: New manifest of JSON types. Keys of value None that `defaults` names take the recorded value.
+        defaults: Values of those keys in a new run.
 
     Returns:
-        The manifest that holds.
+        The manifest that applies.
 
     Raises:
-        SGMError: If the run on record has other settings; the differing keys and both values are named.
+        SGMError: If the recorded run has other settings; the error gives the differing keys and both values.
     """
     new = {**manifest, **{key: value for key, value in defaults.items() if manifest[key] is None}}
     if not file.is_file() and write(file, _json(new), exclusive=True, new_folder=False):
@@ -45,15 +45,15 @@ def agree(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dic
 
 
 def check(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """The manifest on record; writes nothing.
+    """Return the recorded manifest, if `agree` would accept the new one; write nothing.
 
     Args:
-        file: `manifest.json`, which exists.
-        manifest: See `agree`.
-        defaults: See `agree`.
+        file: Path of `manifest.json`, which exists.
+        manifest: New manifest, as for `agree`.
+        defaults: Values in a new run, as for `agree`.
 
     Raises:
-        SGMError: If it cannot be read, or `agree` would refuse.
+        SGMError: If the file cannot be read, or `agree` would refuse the new manifest.
     """
     try:
         old: dict[str, Any] = json.loads(file.read_text())
@@ -79,7 +79,7 @@ def check(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dic
 
 
 def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
-    """Dotted key and both values wherever two JSON values differ."""
+    """Return the dotted key and both values wherever two JSON values differ."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return [] if old == new or _names_file(old, new) else [(key, old, new)]
     found = []
@@ -89,7 +89,7 @@ def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]
 
 
 def _names_file(old: Any, new: Any) -> bool:
-    """Whether a file has a digest now, but only a name on record, as in runs of before files were counted."""
+    """Return whether a file has a digest now but only a name on record, as in runs older than file digests."""
     texts = isinstance(old, str) and isinstance(new, str)
     return texts and new.startswith(FILE) and not old.startswith(FILE)
 

@@ -1,4 +1,4 @@
-"""The merged files of a run: chunks into `samples.npz`, `baseline.npz` and `scores.csv`, one at a time; and back."""
+"""Merges the chunks of a run into `samples.npz`, `baseline.npz` and `scores.csv`, one at a time; reads those files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def merge(folder: Path, num_samples: int, chunks: Chunks) -> list[str]:
     """Write the merged files of a run. Equal samples give equal files.
 
     Args:
-        folder: Where to.
-        num_samples: N; the surplus of the last chunk is cut.
-        chunks: Gives the chunks in order, afresh at every call.
+        folder: Folder to write into.
+        num_samples: Number of samples, N; the surplus of the last chunk is cut.
+        chunks: Function that returns the chunks in order, from the first one at every call.
 
     Returns:
-        Names of the files. The archives have arr_0 (N, H, W, C) uint8 and, for labelled samples, arr_1 (N,) int64: ADM's
-        layout.
+        Names of the files. The archives have ADM's layout: arr_0 (N, H, W, C) uint8 and, for labelled samples, arr_1 (N,)
+        int64.
     """
     first = next(iter(chunks()))
     archives = {key: name for key, name in _ARCHIVES.items() if key in first}
@@ -44,7 +44,7 @@ def merge(folder: Path, num_samples: int, chunks: Chunks) -> list[str]:
 def _merge_images(
     path: Path, num_samples: int, key: str, like: np.ndarray, chunks: Iterable[Mapping[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """Write one archive; the columns of its samples."""
+    """Write one archive, and return the columns of its samples."""
     columns: dict[str, np.ndarray] = {}
     write_atomically(path, lambda file: columns.update(_write_archive(file, num_samples, key, like, chunks)))
     return columns
@@ -53,7 +53,7 @@ def _merge_images(
 def _write_archive(
     file: IO[bytes], num_samples: int, key: str, like: np.ndarray, chunks: Iterable[Mapping[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """Stream the images; the per-sample columns are small, and are returned."""
+    """Stream the images into the archive, and return the per-sample columns, which are small."""
     columns: dict[str, list[np.ndarray]] = {}
     left = num_samples
     with zipfile.ZipFile(file, "w") as archive:
@@ -72,7 +72,7 @@ def _write_archive(
 
 
 def _member(archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> IO[bytes]:
-    """An open array file in the archive, its header written; the date of a plain `ZipInfo` is fixed."""
+    """Open an array file in the archive and write its header; the date of a plain `ZipInfo` is fixed."""
     out = archive.open(zipfile.ZipInfo(name), "w", force_zip64=True)
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(out, header)
@@ -88,13 +88,13 @@ def write_columns(file: IO[bytes], columns: Mapping[str, np.ndarray]) -> None:
 
 
 def read_columns(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a file of `write_columns`, all as float64."""
+    """Return the columns of a file that `write_columns` wrote, all as float64."""
     rows = _rows(path)
     return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
 
 
 def with_columns(path: Path, columns: Mapping[str, np.ndarray]) -> str:
-    """The text of a file of `write_columns` with more columns, or with others of the same name; rows keep their order."""
+    """Return the text of a `write_columns` file with columns added, or replaced if they exist; rows keep their order."""
     rows = _rows(path)
     for name, values in columns.items():
         for row, value in zip(rows, values, strict=True):
@@ -103,7 +103,7 @@ def with_columns(path: Path, columns: Mapping[str, np.ndarray]) -> str:
 
 
 def first_images(path: Path, count: int) -> np.ndarray:
-    """The first images of a merged archive, (count, H, W, C) uint8; the others are not read."""
+    """Return the first images of a merged archive, (count, H, W, C) uint8, without reading the others."""
     with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as member:
         np.lib.format.read_magic(member)
         shape, _, dtype = np.lib.format.read_array_header_1_0(member)

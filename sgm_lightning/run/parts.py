@@ -1,4 +1,4 @@
-"""A piece of work in parts that several processes share: each part is claimed, done once, and not done again."""
+"""Shares a piece of work among processes: each of its parts is claimed, done once, and not done again."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Part = TypeVar("Part")
 
 
 class Parts(Generic[Part]):
-    """Iterates over the parts that are still to do; each is claimed from when it is handed out until the next is asked for.
+    """Iterates over the parts that are still to do. A part is claimed from its handing out until the next part is asked for.
 
-    Every process that shares the work has one, and knows of the others by files alone: by their claims, and by the results
-    that `done` looks for. A process takes the next part that is neither done nor claimed.
+    Every process that shares the work has its own `Parts`. It learns about the others only from files: from their claims,
+    and from the results that `done` looks for. A process takes the next part that is neither done nor claimed.
 
     Args:
-        parts: The parts, in the order in which they are handed out.
-        done: Says whether a part's result is there, whoever made it.
-        claims: The claims of this process.
-        name: Gives the name of a part's claim.
-        wait: Whether to wait for the parts that other processes have claimed, and to take over those of a process that
-            dies. All parts are done in the end then; otherwise what others have claimed is left to them.
-        check: Called while waiting; may raise to leave.
-        poll: Seconds between two looks while waiting.
+        parts: Parts in the order in which they are handed out.
+        done: Function that returns whether a part's result exists, whichever process made it.
+        claims: Claims of this process.
+        name: Function that returns the name of a part's claim.
+        wait: Whether to wait for parts that other processes have claimed, and to take over those of a process that dies.
+            Then all parts are done in the end; otherwise claimed parts are left to the other processes.
+        check: Function that is called while waiting; it may raise to stop.
+        poll: Seconds between two checks while waiting.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Parts(Generic[Part]):
         self.wait, self.check, self.poll = wait, check, poll
 
     def __len__(self) -> int:
-        """An upper bound."""
+        """Return an upper bound."""
         return len(self.parts)
 
     def __iter__(self) -> Iterator[Part]:
@@ -71,7 +71,7 @@ class Parts(Generic[Part]):
 
 
 def pause(seconds: float, check: Callable[[], None]) -> None:
-    """Sleep, and call `check` meanwhile; it may raise."""
+    """Sleep, calling `check` meanwhile, which may raise."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         check()

@@ -1,4 +1,4 @@
-"""The chunks that are still to draw, shared out as workers become free."""
+"""Hands the chunks that are still to draw to workers as they become free."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _CHUNK = "chunk-"
 class ChunkQueue:
     """Iterates over chunk numbers to draw, each claimed, until all are drawn *and merged*.
 
-    Every worker of a run has one. Chunks are the `Parts` of the run, for which all workers wait; whoever then comes first
-    merges. A chunk that the merge finds damaged is to draw again.
+    Every worker of a run has its own queue. The chunks are the `Parts` of the run; all workers wait until every chunk is
+    drawn, and the first one then merges. Chunks that the merge finds damaged are drawn again.
 
     Args:
-        run: The run, opened.
-        num_samples: N.
-        chunk_size: Samples a chunk.
-        claims: The claims of this worker; default in the run's folder.
-        check: Called while waiting and merging; may raise to leave.
-        poll: Seconds between two looks while waiting.
+        run: Folder of the run, already opened.
+        num_samples: Number of samples, N.
+        chunk_size: Number of samples in a chunk.
+        claims: Claims of this worker; by default those in the run's folder.
+        check: Function that is called while waiting and merging; it may raise to stop.
+        poll: Seconds between two checks while waiting.
 
     Attributes:
         missing: Chunks that were not drawn when the queue was made.
@@ -49,7 +49,7 @@ class ChunkQueue:
         self.missing = self._scan()
 
     def __len__(self) -> int:
-        """An upper bound."""
+        """Return an upper bound."""
         return self.num_chunks * self.MAX_MERGES
 
     def __iter__(self) -> Iterator[int]:
@@ -72,7 +72,7 @@ class ChunkQueue:
         return set(range(self.num_chunks)) - self.run.discard_torn()
 
     def _merge_or_wait(self) -> set[int] | None:
-        """None once the run is merged; else the chunks that the merge found missing or damaged."""
+        """Return None once the run is merged, else the chunks that the merge found missing or damaged."""
         while not self.run.merged(self.num_samples):
             if self.claims.take(_MERGE):
                 try:

@@ -1,4 +1,4 @@
-"""The files of a run."""
+"""The folder of a run and its files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _CHUNK = re.compile(r"chunk-(\d+)\.npz")
 
 
 class RunDir:
-    """A folder that holds one run. Nothing is written before `open`.
+    """A folder that holds one run. Nothing is written before `open` is called.
 
     Args:
-        path: The folder.
+        path: Path of the folder.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -35,7 +35,7 @@ class RunDir:
         self._record = self.path / "merged.json"  # of the last merge: N, and the sizes of its files
 
     def open(self, manifest: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Make the folder, or check that the run in it has the same manifest (see `manifest.agree`).
+        """Make the folder, or check that its run has the same manifest (see `manifest.agree`).
 
         Raises:
             SGMError: If the folder cannot be written, or holds a run with other settings.
@@ -50,27 +50,27 @@ class RunDir:
         return agree(self._manifest, manifest, defaults or {})
 
     def holds(self, manifest: dict[str, Any], defaults: dict[str, Any] | None = None) -> bool:
-        """Whether there is a run of this manifest; writes nothing.
+        """Return whether the folder holds a run with this manifest; write nothing.
 
         Raises:
-            SGMError: If there is a run that `open` would refuse to go on with.
+            SGMError: If the folder holds a run that `open` would refuse to continue.
         """
         return self._manifest.is_file() and bool(check(self._manifest, manifest, defaults or {}))
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest on record."""
+        """Return the recorded manifest."""
         return dict(json.loads(self._manifest.read_text()))
 
     def chunk_file(self, number: int) -> Path:
-        """File of one chunk."""
+        """Return the path of one chunk's file."""
         return self.chunks / f"chunk-{number:06d}.npz"
 
     def finished(self, num_chunks: int) -> set[int]:
-        """Chunks whose file is there and has the right size."""
+        """Return the chunks whose file exists and has the right size."""
         return {number for number, sound in self._judged() if sound and number < num_chunks}
 
     def discard_torn(self) -> set[int]:
-        """Remove the chunk files of a wrong size, so that `has` says False of them; the chunks that stay."""
+        """Remove the chunk files of a wrong size, so that `has` is False for them, and return the remaining chunks."""
         judged = list(self._judged())
         for number, sound in judged:
             if not sound:
@@ -78,10 +78,10 @@ class RunDir:
         return {number for number, sound in judged if sound}
 
     def _judged(self) -> Iterator[tuple[int, bool]]:
-        """Every chunk that has a file, and whether the file has the right size.
+        """Yield every chunk that has a file, and whether the file has the right size.
 
-        All chunks of a run have one size, and each tells its own: so a folder is judged by its listing, and few files
-        are opened.
+        All chunks of a run have one size, and each file records its own. So the listing of the folder is enough to judge
+        most files, and few are opened.
         """
         right: set[int] = set()
         for entry in self._listing():
@@ -100,28 +100,28 @@ class RunDir:
             yield int(match[1]), sound
 
     def count(self) -> int:
-        """How many chunk files there are."""
+        """Return the number of chunk files."""
         return sum(entry.name.endswith(".npz") for entry in self._listing())
 
     def has(self, number: int) -> bool:
-        """Whether the file of a chunk is there."""
-        return os.path.exists(self.chunk_file(number))  # unlike Path.exists, False on a bad disk: the claim will tell
+        """Return whether the file of a chunk exists."""
+        return os.path.exists(self.chunk_file(number))  # unlike Path.exists, False on a bad disk: claiming raises then
 
     def write_chunk(self, number: int, **arrays: np.ndarray) -> None:
-        """Write one chunk; it exists whole or not at all."""
+        """Write one chunk, whole or not at all."""
         write(self.chunk_file(number), pack(arrays), new_folder=False)
 
     def read_chunk(self, number: int) -> dict[str, np.ndarray]:
-        """The arrays of one chunk.
+        """Return the arrays of one chunk.
 
         Raises:
-            DamagedChunk: If its checksum fails, or it is gone.
+            DamagedChunk: If the chunk's checksum fails, or its file is gone.
         """
         try:
             return unpack(self.chunk_file(number).read_bytes())
         except FileNotFoundError:
             raise DamagedChunk from None
-        except OSError as error:  # of the disk, for now: the chunk itself may be sound
+        except OSError as error:  # of the disk, perhaps passing: the chunk itself may be sound
             raise _cannot_read(self.chunk_file(number), error) from None
 
     def discard(self, number: int) -> None:
@@ -132,7 +132,7 @@ class RunDir:
             raise cannot_write(self.chunk_file(number), error) from None
 
     def merged(self, num_samples: int) -> bool:
-        """Whether the merged files of at least N samples are there, with the sizes on record. A run only grows."""
+        """Return whether the merged files hold at least N samples and have the recorded sizes; a run only grows."""
         try:
             record = json.loads(self._record.read_text())
             sizes = {name: os.path.getsize(self.path / name) for name in record["bytes"]}
@@ -141,7 +141,7 @@ class RunDir:
         return bool(record["num_samples"] >= num_samples and record["bytes"] == sizes)
 
     def forget_merge(self) -> None:
-        """Let the next merge happen, which checks every chunk, although the merged files are there."""
+        """Forget the last merge, so that the next one happens and checks every chunk although the merged files exist."""
         try:
             self._record.unlink(missing_ok=True)
         except OSError as error:
@@ -151,12 +151,12 @@ class RunDir:
         """Write `samples.npz` and its companions, checking every chunk's checksum.
 
         Args:
-            num_samples: N.
-            num_chunks: Chunks that hold them.
-            check: Called before every chunk; may raise.
+            num_samples: Number of samples, N.
+            num_chunks: Number of chunks that hold the samples.
+            check: Function that is called before every chunk; it may raise.
 
         Returns:
-            The chunks found damaged; they are removed then, to be drawn again, and nothing is merged.
+            The damaged chunks. They are removed, so that they are drawn again, and nothing is merged then.
         """
 
         def chunks() -> Iterator[dict[str, np.ndarray]]:
@@ -191,15 +191,15 @@ class RunDir:
             raise _cannot_read(self.chunks, error) from None
 
     def first_images(self, name: str, count: int) -> np.ndarray:
-        """The first images of `samples.npz` or `baseline.npz`, (count, H, W, C) uint8; the others are not read."""
+        """Return the first images of `samples.npz` or `baseline.npz`, (count, H, W, C) uint8, without reading the others."""
         return first_images(self.path / name, count)
 
     def scores(self) -> dict[str, np.ndarray]:
-        """The columns of `scores.csv`."""
+        """Return the columns of `scores.csv`."""
         return read_columns(self.path / SCORES)
 
     def add_scores(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Add columns to `scores.csv`, or replace those of the same name; rows are in order of the samples."""
+        """Add columns to `scores.csv`, replacing those of the same name; rows are in the order of the samples."""
         text = with_columns(self.path / SCORES, columns)
         write(self.path / SCORES, text, new_folder=False)
         record = json.loads(self._record.read_text())

@@ -1,4 +1,4 @@
-"""What was measured of a chunk, in a file beside it."""
+"""Files with the measured values of a chunk, beside the chunk."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sgm_lightning.run.chunk_file import DamagedChunk, pack, unpack
 
 
 class Sidecars:
-    """Measured rows of a run's chunks. What is missing, damaged, or was measured otherwise is simply measured again.
+    """Measured rows of a run's chunks. Rows that are missing, damaged or measured differently are simply measured again.
 
     Args:
-        run: The run folder.
-        key: Says how it was measured; rows of another key do not count.
+        run: Folder of the run.
+        key: Description of the measurement; rows with another key are ignored.
     """
 
     def __init__(self, run: Path, key: str) -> None:
@@ -23,11 +23,11 @@ class Sidecars:
         self.key = key
 
     def write(self, number: int, rows: dict[str, np.ndarray]) -> None:
-        """Keep the rows of chunk `number`."""
+        """Write the rows of chunk `number`."""
         write(self._file(number), pack({**rows, "key": np.array(self.key)}))
 
     def read(self, number: int) -> dict[str, np.ndarray] | None:
-        """The rows of chunk `number`, or None."""
+        """Return the rows of chunk `number`, or None."""
         try:
             rows = unpack(self._file(number).read_bytes())
         except (OSError, DamagedChunk):
