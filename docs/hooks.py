@@ -10,7 +10,7 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-from sgm_lightning.cli import COMMANDS, main
+from sgm_lightning.cli import COMMANDS, main, markdown_table
 from sgm_lightning.commands.configs import overview
 
 ROOMS = (
@@ -38,7 +38,7 @@ def api_page(room: str) -> str:
 
 def command_line_page() -> str:
     """The help of every command."""
-    parts = ["# Command line", "Every page below is what `sgm-lightning COMMAND --help` prints.", table()]
+    parts = ["# Command line", "Every page below is what `sgm-lightning COMMAND --help` prints.", markdown_table()]
     for name, command in COMMANDS.items():
         parts += [f"## {name}", f"{command.summary.capitalize()}.", f"```text\n{help_of(name)}\n```"]
     return "\n\n".join([*parts, ""])
@@ -48,12 +48,6 @@ def configurations_page() -> str:
     """The list that `sgm-lightning configs` prints."""
     text = "`sgm-lightning configs` prints this list, and `sgm-lightning configs NAME --show` one of them."
     return f"# Shipped configurations\n\n{text}\n\n```text\n{overview()}```\n"
-
-
-def table() -> str:
-    """The commands as a table, which README.md shows, too."""
-    rows = [f"| `{name}` | {command.summary} | `{name} {command.example}` |" for name, command in COMMANDS.items()]
-    return "\n".join(["| command | purpose | typical call: `sgm-lightning …` |", "|---|---|---|", *rows])
 
 
 def help_of(name: str) -> str:

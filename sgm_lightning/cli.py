@@ -53,6 +53,12 @@ def usage() -> str:
     return "\n".join(["usage: sgm-lightning COMMAND --help", "", *lines, ""])
 
 
+def markdown_table() -> str:
+    """Return the same as a table of Markdown, as README.md and the documentation show it."""
+    rows = [f"| `{name}` | {command.summary} | `{name} {command.example}` |" for name, command in COMMANDS.items()]
+    return "\n".join(["| command | purpose | typical call: `sgm-lightning …` |", "|---|---|---|", *rows])
+
+
 def main(args: list[str] | None = None) -> int:
     """Run a command.
 

@@ -18,7 +18,7 @@ def save_contact_sheet(path: Path, blocks: Sequence[tuple[str, np.ndarray, Seque
     """Write titled blocks of images, one below the other, with a caption under every image.
 
     Args:
-        path: PNG file.
+        path: PNG file to write.
         blocks: Title, (N, H, W, C) uint8 images and N captions of each block.
         columns: Number of images in a line.
     """
