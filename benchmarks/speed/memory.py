@@ -1,26 +1,26 @@
 """Resident memory of a long run with a tiny network: flat from the 10th to the last chunk, and through the merge.
 
-python benchmarks/memory.py                    1000 chunks of 64 images of 3 × 32 × 32
+python -m benchmarks.speed.memory                    1000 chunks of 64 images of 3 × 32 × 32
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
-import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
 import torch
 import yaml
+from jsonargparse import auto_cli
 
 from sgm_lightning import save_diffusers
 from sgm_lightning.backbones.unet import ADMUNet2DModel
 from sgm_lightning.backbones.unet_backbone import UNetBackbone
-from sgm_lightning.cli import main
+from sgm_lightning.commands.predict import SamplingCLI, predict
 from sgm_lightning.diffusion import make_betas
-from sgm_lightning.predict import RunWriter
 
 
 def resident() -> float:
@@ -29,10 +29,30 @@ def resident() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def measure() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chunks", type=int, default=1000)
-    chunks = parser.parse_args().chunks
+class Watch(pl.Callback):
+    """Takes the size of the process after every chunk."""
+
+    def __init__(self) -> None:
+        self.sizes: list[float] = []
+
+    def on_predict_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        self.sizes.append(resident())
+
+
+class WatchedCLI(SamplingCLI):
+    """`predict`, with a watch that looks when everything of a chunk has been done."""
+
+    def before_predict(self) -> None:
+        super().before_predict()
+        self.trainer.callbacks.append(Watch())
+
+
+def memory(chunks: int = 1000) -> None:
+    """Draw, and say how much memory the process had.
+
+    Args:
+        chunks: How many are drawn; more than ten.
+    """
     torch.manual_seed(0)
     network = ADMUNet2DModel(
         sample_size=32,
@@ -45,14 +65,6 @@ def measure() -> int:
         norm_num_groups=4,
         add_attention=False,
     )
-    sizes: list[float] = []
-    write = RunWriter.write_on_batch_end
-
-    def watched(*args: object) -> None:
-        write(*args)  # type: ignore[arg-type]
-        sizes.append(resident())
-
-    RunWriter.write_on_batch_end = watched  # type: ignore[method-assign,assignment]
     with tempfile.TemporaryDirectory() as folder:
         save_diffusers(UNetBackbone(network, make_betas("linear")), Path(folder, "model"))
         model = {
@@ -70,14 +82,14 @@ def measure() -> int:
         }
         config = Path(folder, "config.yaml")
         config.write_text(yaml.safe_dump({"model": model, "data": data, "trainer": {"accelerator": "cpu"}}))
-        status = main(["predict", "--config", str(config), "--run_dir", f"{folder}/run"])
+        cli = predict(["predict", "--config", str(config), "--run_dir", f"{folder}/run"], WatchedCLI)
+    sizes = cli.trainer.callbacks[-1].sizes
     later = sizes[9:]
     print(f"resident memory: {sizes[9]:.0f} MB at chunk 10, {sizes[-1]:.0f} MB at chunk {len(sizes)}")
     print(f"between them: {min(later):.0f} to {max(later):.0f} MB, {max(later) - later[0]:+.0f} MB over chunk 10")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 * 1.024
     print(f"highest of the process, the merge included: {peak:.0f} MB")
-    return status
 
 
 if __name__ == "__main__":
-    sys.exit(measure())
+    auto_cli(memory)
