@@ -1,85 +1,36 @@
-"""The evidence page: draws every setting, measures every set of images, writes the tables and figures of docs/results/evidence.md.
+"""The evidence page: tables and figures of docs/results/evidence.md, from the comparison that evidence.yaml describes.
 
-    python benchmarks/evidence.py            # all of it: some four hours on two CPU cores; again: what is missing
-    python benchmarks/evidence.py measure    # the measured rows alone, of what is drawn
-    python benchmarks/evidence.py report     # tables and figures of what is measured
+    sgm-lightning compare --config benchmarks/studies/evidence.yaml --output runs/evidence
+    python -m benchmarks.studies.evidence
 
-Needs Fashion-MNIST (Debian: dataset-fashion-mnist) and the extras `dev` and `efficientnet`.
+The first takes some four hours on two CPU cores (start it twice; again: what is missing). Needs Fashion-MNIST (Debian:
+dataset-fashion-mnist) and the extras `dev` and `efficientnet`.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
+from jsonargparse import auto_cli
 from matplotlib.figure import Figure
-from protocol import best_of, degraded, evaluate, fill, markdown, measure, rare_test_images, spaces
-from torch import Tensor
 
-from sgm_lightning.evaluation import LoadedSpace, Results
+from benchmarks.studies.pages import DOCS, Opened, fill, number, opened
+from sgm_lightning.compare.measuring import Rows
+from sgm_lightning.evaluation import Results
 from sgm_lightning.evaluation.figures import save_extremes, save_histograms, save_scatter
+from sgm_lightning.evaluation.format import markdown
 from sgm_lightning.evaluation.report import paired_differences
 from sgm_lightning.evaluation.statistics import holm, rank_correlation, two_sided_p
 from sgm_lightning.features import FashionMNISTClassifier
-from sgm_lightning.images import ArrayImages, FashionMNIST, Images, RunImages
 
-RUNS = Path("runs/evidence")
-PAGE = Path("docs/results/evidence.md")
-NUM_SAMPLES = 1000
-# Scale and interval; 100 steps, L_2, otherwise as released. The first also draws the ancestral samples of the same noise.
-SETTINGS = {
-    "scale_1": (1.0, 5),
-    "scale_0.5": (0.5, 5),
-    "scale_1_interval_10": (1.0, 10),
-}
-
-
-def title(setting: str) -> str:
-    scale, interval = SETTINGS[setting]
-    return f"self-guided, scale {scale:g}, every {interval}th"
-
-
-def draw() -> None:
-    """`predict`, twice at a time with a thread each, for every setting."""
-    for setting, (scale, interval) in SETTINGS.items():
-        guidance = "--model.guidance.init_args"
-        command = [sys.executable, "-m", "sgm_lightning", "predict", "--config", "fashion_mnist"]
-        command += ["--run_dir", str(RUNS / setting), "--data.num_samples", str(NUM_SAMPLES), "--data.chunk_size", "20"]
-        command += [f"{guidance}.scale", str(scale), f"{guidance}.interval", str(interval), "--trainer.callbacks", "null"]
-        command += ["--model.baseline", str(setting == "scale_1").lower()]
-        workers = [subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(2)]
-        if any(worker.wait() for worker in workers):
-            sys.exit(f"{setting} was not finished; the same command resumes.")
-
-
-def measured(name: str) -> Path:
-    """Where the measured rows of a set are kept."""
-    return RUNS / "measured" / ("".join(c if c.isalnum() else "_" for c in name) + ".pt")
-
-
-def sets(tail: list[int] | None) -> dict[str, Images]:
-    """Every row of the table."""
-    test = FashionMNIST("test")
-    found: dict[str, Images] = {"real: test images": FashionMNIST("test", limit=NUM_SAMPLES)}
-    if tail is not None:
-        found["real: rare test images"] = ArrayImages(test.read(tail), name="rare test images")
-    first = RUNS / next(iter(SETTINGS))
-    if (first / "baseline.npz").is_file():
-        ancestral = RunImages(str(first), "baseline")
-        found["ancestral"] = ancestral
-        found |= degraded(ancestral.images[: NUM_SAMPLES // 2], "ancestral")
-    for setting in SETTINGS:
-        if (RUNS / setting / "samples.npz").is_file():
-            found[title(setting)] = RunImages(str(RUNS / setting))
-    return found
-
-
+REAL, RARE, ANCESTRAL, GUIDED = "real: test images", "real: rare test images", "ancestral", "self-guided"
+SPACES = ("classifier", "random", "imagenet")
+# A guided sample, every 5th of 100 steps: a backward to the image counts as one forward (as measured).
+COST = 1.4
+BEST = f"best of {COST:g} ancestral (cost of scale 1)"
 COLUMNS = {
     "minority_score": "score",
     "nelbo": "NELBO",
@@ -108,122 +59,100 @@ COLUMNS = {
 # One primary endpoint; Holm's correction for the other four.
 PRIMARY = "imagenet/avg_knn"
 OTHERS = ("minority_score", "nelbo", "classifier/avg_knn", "classifier/lof", "random/avg_knn", "imagenet/lof")
-REALISM = tuple(f"{space}/{key}" for space in ("classifier", "random", "imagenet") for key in ("precision", "density"))
+REALISM = tuple(f"{space}/{key}" for space in SPACES for key in ("precision", "density"))
 
 
 def tables(found: dict[str, Results]) -> dict[str, str]:
     """The tables of the page by name."""
     made = {}
-    for space in ("classifier", "random", "imagenet"):
+    for space in SPACES:
         keys = [key for key in COLUMNS if key.startswith(space) or (space == "classifier" and "/" not in key)]
+        shown = ("minority_score", "nelbo", f"{space}/avg_knn")
         lines = []
         for name, results in found.items():
-            cells = []
-            for key in keys:
-                value = results.values.get(key)
-                text = "–" if value is None or value.value is None else f"{value.value:.3g}"
-                if value is not None and value.standard_error and key in ("minority_score", "nelbo", f"{space}/avg_knn"):
-                    text += f" ± {value.standard_error:.1g}"
-                cells.append(text)
-            lines.append([name, str(len(results.index)), *cells])
+            values = [(key, results.values[key]) for key in keys if key in results.values]
+            cells = {key: number(v.value, v.standard_error if key in shown else None) for key, v in values}
+            lines.append([name, str(len(results.index)), *(cells.get(key, "–") for key in keys)])
         made[space] = markdown(["", "N", *(COLUMNS[key] for key in keys)], lines)
     lines = []
-    for setting in SETTINGS:
-        if title(setting) not in found:
-            continue
-        differences = paired_differences(found["ancestral"], found[title(setting)])
-        adjusted = holm({key: two_sided_p(differences[key]) for key in OTHERS})
+    for setting in (name for name in found if name.startswith(GUIDED)):
+        differences = paired_differences(found[ANCESTRAL], found[setting])
+        p = {key: two_sided_p(differences[key]) for key in (PRIMARY, *OTHERS)}
+        p |= holm({key: p[key] for key in OTHERS})
         for key in (PRIMARY, *OTHERS, *REALISM):
             d = differences[key]
-            p = adjusted.get(key, two_sided_p(d) if key == PRIMARY else float("nan"))
             space = key.partition("/")[0] if "/" in key else "the model"
-            lines.append(
-                [
-                    title(setting),
-                    f"{COLUMNS[key]}, {space}" + (" (primary)" if key == PRIMARY else ""),
-                    f"{d.value:+.3g} ± {d.standard_error:.2g}",
-                    f"{d.low:+.3g} … {d.high:+.3g}",
-                    f"{d.value / d.standard_error:+.1f}",
-                    "" if key in REALISM else f"{p:.1g}",
-                ]
-            )
+            lines.append([
+                setting, f"{COLUMNS[key]}, {space}" + " (primary)" * (key == PRIMARY),
+                f"{d.value:+.3g} ± {d.standard_error:.2g}", f"{d.low:+.3g} … {d.high:+.3g}",
+                f"{d.value / d.standard_error:+.1f}", f"{p[key]:.1g}" if key in p else "",
+            ])  # fmt: skip
     made["paired"] = markdown(["setting", "measure", "guided − ancestral", "95 %", "difference / s.e.", "p"], lines)
     return made
 
 
-def real_images(rows: dict[str, Tensor], found: Results, known: dict[str, LoadedSpace]) -> dict[str, str]:
-    """Does the score mean anything on real images?"""
-    images = FashionMNIST("test", limit=NUM_SAMPLES)
-    ink = images.images.float().mean((1, 2, 3)).numpy()
-    size = np.array([len(zlib.compress(image.numpy().tobytes(), 9)) for image in images.images])
-    score, nelbo = found.per_sample["minority_score"], found.per_sample["nelbo"]
-    targets = {
-        "ink (mean brightness)": ink,
-        "compressed size": size,
-        "NELBO": nelbo,
-        **{f"AvgkNN, {space}": found.per_sample[f"{space}/avg_knn"] for space in known},
-        **{f"LOF, {space}": found.per_sample[f"{space}/lof"] for space in known},
-    }
+def correlations(found: Results, images: torch.Tensor) -> str:
+    """Does the score mean anything on real images? Ranks, alone and given ink and compressed size."""
+    ink = images.float().mean((1, 2, 3)).numpy()
+    size = np.array([len(zlib.compress(image.numpy().tobytes(), 9)) for image in images])
     given = np.column_stack([ink, size])
     source = np.random.default_rng(0)
-    draws = [source.integers(0, len(score), len(score)) for _ in range(300)]
+    draws = [source.integers(0, len(images), len(images)) for _ in range(300)]
 
     def with_interval(x: np.ndarray, y: np.ndarray, covariates: np.ndarray | None = None) -> str:
         values = [rank_correlation(x[d], y[d], None if covariates is None else covariates[d]) for d in draws]
         low, high = np.quantile(values, [0.025, 0.975])
         return f"{rank_correlation(x, y, covariates):+.2f} ({low:+.2f} … {high:+.2f})"
 
+    score, nelbo = found.per_sample["minority_score"], found.per_sample["nelbo"]
+    targets = {"ink (mean brightness)": ink, "compressed size": size, "NELBO": nelbo}
+    for key, label in (("avg_knn", "AvgkNN"), ("lof", "LOF")):
+        targets |= {f"{label}, {space}": found.per_sample[f"{space}/{key}"] for space in SPACES}
     lines = []
     for name, values in targets.items():
-        own = "compressed" in name or "ink" in name
+        own = values is ink or values is size
         cells = [with_interval(score, values), "" if own else with_interval(score, values, given)]
-        cells += ["" if name == "NELBO" else with_interval(nelbo, values)]
-        cells += ["" if name == "NELBO" or own else with_interval(nelbo, values, given)]
+        cells += ["" if values is nelbo else with_interval(nelbo, values)]
+        cells += ["" if values is nelbo or own else with_interval(nelbo, values, given)]
         lines.append([name, *cells])
-    head = ["test images, N = 1,000", "score", "score, given ink and size", "NELBO", "NELBO, given ink and size"]
-    return {"correlations": markdown(head, lines)}
+    heads = ["score", "score, given ink and size", "NELBO", "NELBO, given ink and size"]
+    return markdown([f"test images, N = {len(images):,}", *heads], lines)
 
 
-def classes(known: dict[str, LoadedSpace], score: np.ndarray, all_sets: dict[str, Images]) -> dict[str, str]:
+def classes(given: Opened, score: np.ndarray) -> str:
     """Which classes a method draws, and how rare the model holds them."""
-    classifier = known["classifier"].extractor
-    names = ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
-    labels = FashionMNIST("test", limit=NUM_SAMPLES).labels
+    classifier, labels = given.evaluation.spaces["classifier"].extractor, given.sets[REAL].labels
     assert labels is not None and isinstance(classifier, FashionMNISTClassifier)
-    shares = {}
-    for name, images in all_sets.items():
-        if name == "ancestral" or name.startswith("self-guided"):
-            found = torch.cat([classifier.classes(batch).argmax(1) for _, batch in images.batches(500)])
-            shares[name] = torch.bincount(found, minlength=10).double() / len(found)
+    names = ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
     mean_score = np.array([score[labels.numpy() == c].mean() for c in range(10)])
     lines = [["real: mean score", *(f"{value:.2f}" for value in mean_score)]]
-    lines += [[name, *(f"{100 * value:.1f} %" for value in share)] for name, share in shares.items()]
-    text = markdown(["", *names], lines)
-    if "ancestral" in shares:
-        rho = rank_correlation(mean_score, shares["ancestral"].numpy())
-        text += f"\n\nOver the ten classes, a class's mean score and its share of the ancestral samples: ρ = {rho:+.2f}."
-    return {"classes": text}
+    shares = {}
+    for name, images in given.sets.items():
+        if name == ANCESTRAL or name.startswith(GUIDED):
+            found = torch.cat([classifier.classes(batch).argmax(1) for _, batch in images.batches(500)])
+            shares[name] = torch.bincount(found, minlength=10).double().numpy() / len(found)
+            lines.append([name, *(f"{100 * value:.1f} %" for value in shares[name])])
+    rho = rank_correlation(mean_score, shares[ANCESTRAL])
+    told = f"Over the ten classes, a class's mean score and its share of the ancestral samples: ρ = {rho:+.2f}."
+    return f"{markdown(['', *names], lines)}\n\n{told}"
 
 
-def told_apart(found: dict[str, Results], rows: dict[str, dict[str, Tensor]]) -> dict[str, str]:
+def told_apart(found: dict[str, Results], rows: dict[str, Rows]) -> str:
     """AUC of a logistic regression between a set and real images of the same AvgkNN (0.5: not told apart)."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    real_names = ["real: test images", "real: rare test images"]
     lines = []
-    spaces_scored = [("classifier", "features/random"), ("random", "features/classifier")]
     for name, results in found.items():
         if name.startswith("real"):
             continue
         cells = []
-        for space, features in spaces_scored:
-            pool = np.concatenate([found[r].per_sample[f"{space}/avg_knn"] for r in real_names])
-            pool_rows = torch.cat([rows[r][features] for r in real_names]).numpy()
-            own = results.per_sample[f"{space}/avg_knn"]
-            matched = _matched(own, pool)
+        for space, features in (("classifier", "features/random"), ("random", "features/classifier")):
+            pool = np.concatenate([found[r].per_sample[f"{space}/avg_knn"] for r in (REAL, RARE)])
+            pool_rows = torch.cat([rows[r][features] for r in (REAL, RARE)]).numpy()
+            matched = _matched(results.per_sample[f"{space}/avg_knn"], pool)
             x = np.concatenate([rows[name][features].numpy()[[i for i, _ in matched]], pool_rows[[j for _, j in matched]]])
             y = np.repeat([1, 0], len(matched))
             model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
@@ -231,8 +160,7 @@ def told_apart(found: dict[str, Results], rows: dict[str, dict[str, Tensor]]) ->
             auc = cross_val_score(model, x[order], y[order], cv=5, scoring="roc_auc").mean()
             cells.append(f"{auc:.3f} ({len(matched)} pairs)")
         lines.append([name, *cells])
-    head = ["", "matched in classifier, told by random", "matched in random, told by classifier"]
-    return {"told_apart": markdown(head, lines)}
+    return markdown(["", "matched in classifier, told by random", "matched in random, told by classifier"], lines)
 
 
 def _matched(own: np.ndarray, pool: np.ndarray) -> list[tuple[int, int]]:
@@ -247,57 +175,43 @@ def _matched(own: np.ndarray, pool: np.ndarray) -> list[tuple[int, int]]:
     return pairs
 
 
-def memorisation(found: dict[str, Results]) -> dict[str, str]:
+def memorised(found: dict[str, Results]) -> str:
     """Share of samples nearer to a training image than to any test image, by decile of AvgkNN."""
     lines = []
     for name, results in found.items():
         values, rarity = results.per_sample["classifier/memorised"], results.per_sample["classifier/avg_knn"]
         deciles = np.array_split(np.argsort(rarity), 10)
         lines.append([name, *(f"{values[rows].mean():.2f}" for rows in deciles)])
-    return {"memorised": markdown(["", *(f"{10 * d + 10} %" for d in range(10))], lines)}
+    return markdown(["", *(f"{10 * d + 10} %" for d in range(10))], lines)
 
 
-def report() -> None:
-    known = spaces()
-    all_sets = sets(rare_test_images(known))
-    rows = {name: measure(measured(name), images, known) for name, images in all_sets.items()}
-    cost = {setting: evaluations(*SETTINGS[setting]) / 100 for setting in SETTINGS}
-    first = next(iter(SETTINGS))
-    chosen = best_of(rows["ancestral"], 1 / cost[first])
-    rows = dict(rows)
-    order = list(rows)
-    best = f"best of {cost[first]:.2g} ancestral (cost of scale {SETTINGS[first][0]:g})"
-    order.insert(order.index("ancestral") + 1, best)
-    rows[best] = chosen
-    found = {name: evaluate(rows[name], known) for name in order}
-    real = "real: test images"
-    made = tables(found)
-    made |= real_images(rows[real], found[real], known)
-    made |= classes(known, found[real].per_sample["minority_score"], all_sets)
-    made |= told_apart(found, rows) | memorisation(found)
-    shown = [name for name in found if name in (real, "ancestral", best) or name.startswith("self-guided")]
-    folder = PAGE.parent / "evidence"
-    folder.mkdir(exist_ok=True)
-    save_histograms(folder / "histograms.png", {name: found[name] for name in shown[:6]})
-    save_scatter(folder / "scatter.png", {name: found[name] for name in (real, "ancestral", title(first))})
-    pictures = {name: (found[name], all_sets[name].read) for name in ("ancestral", title(first), real)}
-    save_extremes(folder / "extremes_score.png", pictures, "minority_score")
-    save_extremes(folder / "extremes_avg_knn.png", pictures, "imagenet/avg_knn")
-    save_curve(folder / "curve.png", found)
-    fill(PAGE, made)
+def page_rows(given: Opened) -> dict[str, Rows]:
+    """What was measured, in the order of the page: the first half of what is degraded, and the rarest ancestral samples.
+
+    These are chosen by the model's own score, as many as an equal cost of drawing leaves.
+    """
+    rows = {}
+    for name in (REAL, RARE, ANCESTRAL, BEST, *given.sets):
+        keep = torch.arange(len(given.rows[ANCESTRAL]["nelbo"]))
+        if name == BEST:
+            keep = given.rows[ANCESTRAL]["minority_score"].topk(round(len(keep) / COST)).indices.sort().values
+        elif name.startswith(f"{ANCESTRAL} +"):
+            keep = keep[: len(keep) // 2]
+        rows[name] = {key: row[keep] for key, row in given.rows[ANCESTRAL if name == BEST else name].items()}
+    return rows
 
 
 def save_curve(path: Path, found: dict[str, Results]) -> None:
     """Rarity against realism in every space: AvgkNN over density, with standard errors."""
     figure = Figure(figsize=(13, 4.6), dpi=100, layout="constrained")
     handles = {}
-    for position, space in enumerate(("classifier", "random", "imagenet")):
+    for position, space in enumerate(SPACES):
         axes = figure.add_subplot(1, 3, position + 1)
-        for number, (name, results) in enumerate(found.items()):
+        for place, (name, results) in enumerate(found.items()):
             x, y = (results.values[f"{space}/{key}"] for key in ("density", "avg_knn"))
             marker = "s" if name.startswith("real") else "o" if name.startswith("self") else "^"
             handles[name] = axes.errorbar(
-                x.value, y.value, y.standard_error, x.standard_error, marker, color=f"C{number}", markersize=7, label=name
+                x.value, y.value, y.standard_error, x.standard_error, marker, color=f"C{place}", markersize=7, label=name
             )
         axes.set_xlabel(f"density, {space}: more real →")
         axes.set_ylabel("AvgkNN: rarer →")
@@ -306,25 +220,30 @@ def save_curve(path: Path, found: dict[str, Results]) -> None:
     figure.savefig(path)
 
 
-def evaluations(scale: float, interval: int, steps: int = 100) -> float:
-    """Network evaluations of a sample, a backward to the image counted as one (as measured)."""
-    guided = len(range(0, steps, interval)) if scale else 0
-    return steps + 2 * guided
+def evidence(output: str = "runs/evidence", config: str = "benchmarks/studies/evidence.yaml") -> None:
+    """Fill the page from the finished comparison.
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", nargs="?", choices=["draw", "measure", "report"])
-    stage = parser.parse_args().stage
-    if stage in (None, "draw"):
-        draw()
-    if stage == "measure":
-        known = spaces()
-        for name, images in sets(rare_test_images(known)).items():
-            measure(measured(name), images, known)
-    if stage in (None, "report"):
-        report()
+    Args:
+        output: Its folder.
+        config: Its configuration.
+    """
+    given = opened(config, output)
+    rows = page_rows(given)
+    found = {name: given.results(row) for name, row in rows.items()}
+    made = tables(found)
+    made["correlations"] = correlations(found[REAL], given.sets[REAL].read(range(len(given.sets[REAL]))))
+    made["classes"] = classes(given, found[REAL].per_sample["minority_score"])
+    made["told_apart"], made["memorised"] = told_apart(found, rows), memorised(found)
+    guided = [name for name in found if name.startswith(GUIDED)]
+    folder = DOCS / "evidence"
+    save_histograms(folder / "histograms.png", {name: found[name] for name in (REAL, ANCESTRAL, BEST, *guided)})
+    save_scatter(folder / "scatter.png", {name: found[name] for name in (REAL, ANCESTRAL, guided[0])})
+    pictures = {name: (found[name], given.sets[name].read) for name in (ANCESTRAL, guided[0], REAL)}
+    save_extremes(folder / "extremes_score.png", pictures, "minority_score")
+    save_extremes(folder / "extremes_avg_knn.png", pictures, PRIMARY)
+    save_curve(folder / "curve.png", found)
+    fill(DOCS / "evidence.md", made)
 
 
 if __name__ == "__main__":
-    main()
+    auto_cli(evidence)
