@@ -1,4 +1,6 @@
-"""Do rare samples help a classifier's rare classes? `python benchmarks/augmentation.py` (Fashion-MNIST, imbalance 100).
+"""Do rare samples help a classifier's rare classes? Fashion-MNIST, imbalance 100.
+
+    python -m benchmarks.studies.augmentation
 
 The diffusion model and every classifier are trained on the imbalanced split alone. The classifier in `checkpoints/`, which
 has seen balanced data, only judges what finished samples show. Repeat the command to go on where it was stopped.
@@ -8,13 +10,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
 from jsonargparse import auto_cli
-from train_classifier import fit_classifier
 
+from benchmarks.studies.train_classifier import fit_classifier
 from sgm_lightning.cli import main
 from sgm_lightning.features import FashionMNISTClassifier, Normalise
 from sgm_lightning.images import FashionMNIST, LongTail, RunImages
@@ -74,7 +77,7 @@ def run(args: list[str]) -> None:
         raise SystemExit(status)
 
 
-def draw(folder: Path, backbone: dict, count: int, labels: object, guided: bool, threads: int) -> RunImages:
+def draw(folder: Path, backbone: dict[str, Any], count: int, labels: object, guided: bool, threads: int) -> RunImages:
     """One run of `predict`."""
     score = {"level": {"ratio": 0.8}}
     arguments = {"scale": 0.5, "window": {"interval": INTERVAL}, "score": score}
@@ -123,7 +126,9 @@ def who(pools: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> dict[str, np.nda
     return {name: np.bincount(judge(images), minlength=10) / len(images) for name, (images, _) in pools.items()}
 
 
-def classify(file: Path, pools: dict, seeds: int, epochs: int) -> dict[str, list[list[float]]]:
+def classify(
+    file: Path, pools: dict[str, tuple[torch.Tensor, torch.Tensor]], seeds: int, epochs: int
+) -> dict[str, list[list[float]]]:
     """Test accuracy by class, of every arm and seed."""
     train = FashionMNIST("train")
     split = LongTail(train, 100.0)

@@ -220,14 +220,14 @@ def save_curve(path: Path, found: dict[str, Results]) -> None:
     figure.savefig(path)
 
 
-def evidence(output: str = "runs/evidence", config: str = "benchmarks/studies/evidence.yaml") -> None:
+def evidence(output: str = "runs/evidence", comparison: str = "benchmarks/studies/evidence.yaml") -> None:
     """Fill the page from the finished comparison.
 
     Args:
         output: Its folder.
-        config: Its configuration.
+        comparison: Its configuration.
     """
-    given = opened(config, output)
+    given = opened(comparison, output)
     rows = page_rows(given)
     found = {name: given.results(row) for name, row in rows.items()}
     made = tables(found)

@@ -144,7 +144,8 @@ def costs(only: str, execution: str, batch: int, rounds: int, threads: int = 2) 
     Without rounds, what is counted alone: evaluations, a backward as two, and how far a guidance pushes.
     """
     content = yaml.safe_load(CONFIG.read_text())
-    base, found, works = read_base(content["base"]), {}, {}
+    base, works = read_base(content["base"]), {}
+    found: dict[str, dict[str, float]] = {}
     for setting in read_settings(content["settings"]):
         if not re.search(only, setting.name):
             continue
@@ -152,7 +153,7 @@ def costs(only: str, execution: str, batch: int, rounds: int, threads: int = 2) 
         backbone, sampler, guidance = module.backbone.load(), module.sampler, module.guidance
         denoiser = backbone.denoiser(module.spacing)
         counted = sampling_cost(backbone, module.spacing, sampler, guidance)
-        found[setting.name] = {"evaluations": float(counted.forwards + 2 * counted.backwards)}
+        found[setting.name] = {"evaluations": counted.forwards + 2 * counted.backwards}
         if guidance is not None:  # of best-of-K, the chain of a candidate
             found[setting.name] |= push(denoiser, getattr(sampler, "sampler", sampler), guidance)
         denoiser.execute(Execution(compile="compiled" in execution))

@@ -1,4 +1,4 @@
-"""Trains the default model's reference classifier: `python benchmarks/train_classifier.py --output FILE`."""
+"""Trains the default model's reference classifier: `python -m benchmarks.studies.train_classifier --output FILE`."""
 
 from __future__ import annotations
 

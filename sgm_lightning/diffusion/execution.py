@@ -26,7 +26,7 @@ class Execution:
         compile: `torch.compile` with static shapes. The first calls take a minute or more on a CPU; where compiling fails,
             a warning says why and the network runs as it is; last digits of that process's chunks then differ. On CUDA its
             graphs are replayed (`reduce-overhead`).
-        channels_last: NHWC in memory, which convolutions on GPUs like; measure it on a CPU (`benchmarks/sampling.py`).
+        channels_last: NHWC in memory, which convolutions on GPUs like; measure it on a CPU (`benchmarks/speed/sampling.py`).
         checkpointing: At guided steps keep the blocks' inputs only, and compute their activations again in the backward:
             less memory for one more forward of most of the network.
     """
