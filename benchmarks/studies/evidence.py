@@ -23,7 +23,7 @@ from sgm_lightning.evaluation import Results
 from sgm_lightning.evaluation.figures import save_extremes, save_histograms, save_scatter
 from sgm_lightning.evaluation.format import markdown
 from sgm_lightning.evaluation.report import paired_differences
-from sgm_lightning.evaluation.statistics import holm, rank_correlation, two_sided_p
+from sgm_lightning.evaluation.statistics import holm, mean_estimate, rank_correlation, two_sided_p
 from sgm_lightning.features import FashionMNISTClassifier
 
 REAL, RARE, ANCESTRAL, GUIDED = "real: test images", "real: rare test images", "ancestral", "self-guided"
@@ -208,7 +208,7 @@ def save_curve(path: Path, found: dict[str, Results]) -> None:
     for position, space in enumerate(SPACES):
         axes = figure.add_subplot(1, 3, position + 1)
         for place, (name, results) in enumerate(found.items()):
-            x, y = (results.values[f"{space}/{key}"] for key in ("density", "avg_knn"))
+            x, y = (mean_estimate(results.per_sample[f"{space}/{key}"], 1) for key in ("density", "avg_knn"))
             marker = "s" if name.startswith("real") else "o" if name.startswith("self") else "^"
             handles[name] = axes.errorbar(
                 x.value, y.value, y.standard_error, x.standard_error, marker, color=f"C{place}", markersize=7, label=name
