@@ -18,7 +18,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import yaml
 from jsonargparse import auto_cli
 
 from sgm_lightning.files.process import started
@@ -37,31 +36,14 @@ class Run:
         self.dir = RunDir(folder / name)
         self.num_chunks = chunks
         self.log = folder / f"{name}.log"
-        config = {
-            "model": {
-                "backbone": {
-                    "class_path": "sgm_lightning.backbones.DiffusersCheckpoint",
-                    "init_args": {"path": str(ROOT / "checkpoints/fashion_mnist_28")},
-                },
-                "guidance": {
-                    "class_path": "sgm_lightning.guidance.SelfGuidance",
-                    "init_args": {"scale": 1.0, "window": {"interval": 2}},
-                },
-                "spacing": 8,
-                "score": {"num_draws": 1},
-                "threads": 1,
-            },
-            "data": {
-                "class_path": "sgm_lightning.predict.SampleIndices",
-                "init_args": {"num_samples": chunks * CHUNK_SIZE - 1, "chunk_size": CHUNK_SIZE},
-            },
-            "trainer": {"accelerator": "cpu"},
-        }
-        self.config = folder / f"{name}.yaml"
-        self.config.write_text(yaml.safe_dump(config))
+        self.program = ["-m", "sgm_lightning", "predict", "--config", "fashion_mnist", "--run_dir", str(self.dir.path)]
+        self.program += ["--model.baseline", "false", "--trainer.callbacks", "null", "--trainer.accelerator", "cpu"]
+        self.program += ["--model.spacing", "8", "--model.guidance.window.interval", "2", "--model.score.num_draws", "1"]
+        self.program += ["--model.threads", "1", "--data.num_samples", str(chunks * CHUNK_SIZE - 1)]
+        self.program += ["--data.chunk_size", str(CHUNK_SIZE)]
 
     def start(self, launcher: str, ranks: int, *args: str) -> list[subprocess.Popen[bytes]]:
-        program = ["-m", "sgm_lightning", "predict", "--config", str(self.config), "--run_dir", str(self.dir.path), *args]
+        program = [*self.program, *args]
         ddp = ["--trainer.devices", str(ranks), "--trainer.strategy", "ddp"]
         commands = {
             "lightning": [[*program, *ddp]],

@@ -13,7 +13,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-import yaml
 from jsonargparse import auto_cli
 
 from sgm_lightning import save_diffusers
@@ -67,22 +66,12 @@ def memory(chunks: int = 1000) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         save_diffusers(UNetBackbone(network, make_betas("linear")), Path(folder, "model"))
-        model = {
-            "backbone": {
-                "class_path": "sgm_lightning.backbones.DiffusersCheckpoint",
-                "init_args": {"path": f"{folder}/model"},
-            },
-            "guidance": {"class_path": "sgm_lightning.guidance.SelfGuidance", "init_args": {"window": {"interval": 2}}},
-            "spacing": 2,
-            "score": {"num_draws": 1},
-        }
-        data = {
-            "class_path": "sgm_lightning.predict.SampleIndices",
-            "init_args": {"num_samples": chunks * 64, "chunk_size": 64},
-        }
-        config = Path(folder, "config.yaml")
-        config.write_text(yaml.safe_dump({"model": model, "data": data, "trainer": {"accelerator": "cpu"}}))
-        cli = predict(["predict", "--config", str(config), "--run_dir", f"{folder}/run"], WatchedCLI)
+        command = ["predict", "--config", "fashion_mnist", "--run_dir", f"{folder}/run", "--model.baseline", "false"]
+        command += ["--trainer.callbacks", "null", "--trainer.accelerator", "cpu"]
+        command += ["--model.backbone.init_args.path", f"{folder}/model", "--model.spacing", "2"]
+        command += ["--model.guidance.window.interval", "2", "--model.score.num_draws", "1"]
+        command += ["--data.num_samples", str(chunks * 64), "--data.chunk_size", "64"]
+        cli = predict(command, WatchedCLI)
     sizes = cli.trainer.callbacks[-1].sizes
     later = sizes[9:]
     print(f"resident memory: {sizes[9]:.0f} MB at chunk 10, {sizes[-1]:.0f} MB at chunk {len(sizes)}")

@@ -30,6 +30,7 @@ REAL, RARE, ANCESTRAL, GUIDED = "real: test images", "real: rare test images", "
 SPACES = ("classifier", "random", "imagenet")
 # A guided sample, every 5th of 100 steps: a backward to the image counts as one forward (as measured).
 COST = 1.4
+FOLDS = 5
 BEST = f"best of {COST:g} ancestral (cost of scale 1)"
 COLUMNS = {
     "minority_score": "score",
@@ -153,11 +154,14 @@ def told_apart(found: dict[str, Results], rows: dict[str, Rows]) -> str:
             pool = np.concatenate([found[r].per_sample[f"{space}/avg_knn"] for r in (REAL, RARE)])
             pool_rows = torch.cat([rows[r][features] for r in (REAL, RARE)]).numpy()
             matched = _matched(results.per_sample[f"{space}/avg_knn"], pool)
+            if len(matched) < FOLDS:
+                cells.append(f"– ({len(matched)} pairs)")
+                continue
             x = np.concatenate([rows[name][features].numpy()[[i for i, _ in matched]], pool_rows[[j for _, j in matched]]])
             y = np.repeat([1, 0], len(matched))
             model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
             order = np.random.default_rng(0).permutation(len(y))
-            auc = cross_val_score(model, x[order], y[order], cv=5, scoring="roc_auc").mean()
+            auc = cross_val_score(model, x[order], y[order], cv=FOLDS, scoring="roc_auc").mean()
             cells.append(f"{auc:.3f} ({len(matched)} pairs)")
         lines.append([name, *cells])
     return markdown(["", "matched in classifier, told by random", "matched in random, told by classifier"], lines)
