@@ -1,13 +1,12 @@
 """Kills a run with SIGKILL at seeded random moments, restarts it with other launchers and ranks, and compares the bytes.
 
-    python benchmarks/chaos.py                     30 kills, 96 chunks; about ten minutes on two CPU cores
+    python -m benchmarks.chaos                     30 kills, 96 chunks; about ten minutes on two CPU cores
 
 Linux only (it finds ranks in /proc). Exit status 0 if the result equals an undisturbed run of one process, byte for byte.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
@@ -19,7 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import yaml
+from jsonargparse import auto_cli
 
 from sgm_lightning.files.process import started
 from sgm_lightning.run import RunDir
@@ -37,31 +36,14 @@ class Run:
         self.dir = RunDir(folder / name)
         self.num_chunks = chunks
         self.log = folder / f"{name}.log"
-        config = {
-            "model": {
-                "backbone": {
-                    "class_path": "sgm_lightning.backbones.DiffusersCheckpoint",
-                    "init_args": {"path": str(ROOT / "checkpoints/fashion_mnist_28")},
-                },
-                "guidance": {
-                    "class_path": "sgm_lightning.guidance.SelfGuidance",
-                    "init_args": {"scale": 1.0, "window": {"interval": 2}},
-                },
-                "spacing": 8,
-                "score": {"num_draws": 1},
-                "threads": 1,
-            },
-            "data": {
-                "class_path": "sgm_lightning.predict.SampleIndices",
-                "init_args": {"num_samples": chunks * CHUNK_SIZE - 1, "chunk_size": CHUNK_SIZE},
-            },
-            "trainer": {"accelerator": "cpu"},
-        }
-        self.config = folder / f"{name}.yaml"
-        self.config.write_text(yaml.safe_dump(config))
+        self.program = ["-m", "sgm_lightning", "predict", "--config", "fashion_mnist", "--run_dir", str(self.dir.path)]
+        self.program += ["--model.baseline", "false", "--trainer.callbacks", "null", "--trainer.accelerator", "cpu"]
+        self.program += ["--model.spacing", "8", "--model.guidance.window.interval", "2", "--model.score.num_draws", "1"]
+        self.program += ["--model.threads", "1", "--data.num_samples", str(chunks * CHUNK_SIZE - 1)]
+        self.program += ["--data.chunk_size", str(CHUNK_SIZE)]
 
     def start(self, launcher: str, ranks: int, *args: str) -> list[subprocess.Popen[bytes]]:
-        program = ["-m", "sgm_lightning", "predict", "--config", str(self.config), "--run_dir", str(self.dir.path), *args]
+        program = [*self.program, *args]
         ddp = ["--trainer.devices", str(ranks), "--trainer.strategy", "ddp"]
         commands = {
             "lightning": [[*program, *ddp]],
@@ -158,16 +140,21 @@ def disturb(run: Run, kind: str, launcher: str, ranks: int, source: random.Rando
     return moment, codes if hit else f"{codes} (ended before)"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chunks", type=int, default=96)
-    parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    source = random.Random(options.seed)
+def chaos(chunks: int = 96, kills: int = 30, seed: int = 0) -> int:
+    """Draw undisturbed, then disturbed, and compare.
+
+    Args:
+        chunks: Chunks of the run.
+        kills: How often it is killed.
+        seed: Of the moments, launchers and ranks.
+
+    Returns:
+        Exit status.
+    """
+    source = random.Random(seed)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
 
-    calm = Run(folder, "calm", options.chunks)
+    calm = Run(folder, "calm", chunks)
     begun = time.monotonic()
     (process,) = calm.start("independent", 1)
     while not calm.finished():
@@ -177,12 +164,12 @@ def main() -> int:
         print(calm.log.read_text(), file=sys.stderr)
         return 1
     seconds = time.monotonic() - begun
-    print(f"undisturbed: one process, {options.chunks} chunks, {seconds:.0f} s, first chunk at {start_up:.1f} s")
+    print(f"undisturbed: one process, {chunks} chunks, {seconds:.0f} s, first chunk at {start_up:.1f} s")
 
-    merges = max(1, options.kills // 6)
-    kinds = [source.choice(["job", "job", "rank", "rank", "write"]) for _ in range(options.kills - merges)]
+    merges = max(1, kills // 6)
+    kinds = [source.choice(["job", "job", "rank", "rank", "write"]) for _ in range(kills - merges)]
     kinds += ["merge"] * merges
-    run = Run(folder, "chaos", options.chunks)
+    run = Run(folder, "chaos", chunks)
     lost = torn = 0
     print("kill  launcher     ranks  kind   at (s)  chunks    half-written  claims  exit status")
     for number, kind in enumerate(kinds, 1):
@@ -206,7 +193,7 @@ def main() -> int:
     print(f"last start: one process, {time.monotonic() - begun:.0f} s, exit status {status}")
     rows = np.genfromtxt(run.dir.path / "scores.csv", delimiter=",", names=True)["index"].astype(int).tolist()
     duplicated = len(rows) - len(set(rows))
-    lost += options.chunks * CHUNK_SIZE - 1 - len(set(rows))
+    lost += chunks * CHUNK_SIZE - 1 - len(set(rows))
     equal = all((run.dir.path / f).read_bytes() == (calm.dir.path / f).read_bytes() for f in ("samples.npz", "scores.csv"))
     half_written, claims = run.leftovers()
     print(f"lost {lost}, duplicated {duplicated}, torn files accepted {torn}")
@@ -221,4 +208,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(auto_cli(chaos))

@@ -21,7 +21,7 @@ class Machine:
         devices: Number of devices that share the images.
         tflops: Peak rate of a device at the run's precision, in 10¹² operations per second: 19.5 for an A100 in float32, 156
             in TF32, 312 in bfloat16; see its data sheet.
-        utilization: Share of the peak rate that is reached; measure it with `benchmarks/sampling.py`.
+        utilization: Share of the peak rate that is reached; measure it with `benchmarks/speed/sampling.py`.
     """
 
     num_samples: int = 50_000

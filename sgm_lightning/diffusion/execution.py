@@ -27,7 +27,7 @@ class Execution:
             compiling fails, a warning gives the reason and the network runs uncompiled; the last digits of that process's
             chunks then differ. On CUDA, CUDA graphs are replayed (`reduce-overhead`).
         channels_last: Whether tensors are NHWC in memory, which suits convolutions on GPUs; measure it on a CPU
-            (`benchmarks/sampling.py`).
+            (`benchmarks/speed/sampling.py`).
         checkpointing: Whether guided steps keep only the blocks' inputs and recompute their activations in the backward
             pass: less memory for one more forward pass of most of the network.
     """

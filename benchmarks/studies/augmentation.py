@@ -1,4 +1,6 @@
-"""Do rare samples help a classifier's rare classes? `python benchmarks/augmentation.py` (Fashion-MNIST, imbalance 100).
+"""Do rare samples help a classifier's rare classes? Fashion-MNIST, imbalance 100.
+
+    python -m benchmarks.studies.augmentation
 
 The diffusion model and every classifier are trained on the imbalanced split alone. The classifier in `checkpoints/`, which
 has seen balanced data, only judges what finished samples show. Repeat the command to go on where it was stopped.
@@ -8,17 +10,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
 from jsonargparse import auto_cli
-from train_classifier import fit_classifier
 
+from benchmarks.studies.train_classifier import fit_classifier
 from sgm_lightning.cli import main
 from sgm_lightning.features import FashionMNISTClassifier, Normalise
 from sgm_lightning.images import FashionMNIST, LongTail, RunImages
 
+Pools = dict[str, tuple[torch.Tensor, torch.Tensor]]  # images and labels by method
 TAIL = [5, 6, 7, 8, 9]
 STEPS, INTERVAL, DRAWS = 50, 5, 4
 GUIDED_COST = STEPS + 2 * STEPS // INTERVAL  # a guided step costs one more forward, and a backward that costs as much
@@ -74,7 +78,7 @@ def run(args: list[str]) -> None:
         raise SystemExit(status)
 
 
-def draw(folder: Path, backbone: dict, count: int, labels: object, guided: bool, threads: int) -> RunImages:
+def draw(folder: Path, backbone: dict[str, Any], count: int, labels: object, guided: bool, threads: int) -> RunImages:
     """One run of `predict`."""
     score = {"level": {"ratio": 0.8}}
     arguments = {"scale": 0.5, "window": {"interval": INTERVAL}, "score": score}
@@ -94,12 +98,13 @@ def draw(folder: Path, backbone: dict, count: int, labels: object, guided: bool,
     return RunImages(str(folder))
 
 
-def methods(ancestral: RunImages, guided: RunImages, count: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def methods(ancestral: RunImages, guided: RunImages, count: int) -> Pools:
     """Images and labels of each method, at equal cost."""
 
     def labels(images: RunImages) -> torch.Tensor:
         return torch.full((len(images),), -1) if images.labels is None else images.labels
 
+    assert ancestral.scores is not None
     kinds = len(labels(ancestral).unique())
     pool = count * GUIDED_COST // CHOSEN_COST // kinds
     kept = []
@@ -119,14 +124,15 @@ def judge(images: torch.Tensor) -> np.ndarray:
     return FashionMNISTClassifier().classes(images).argmax(1).numpy()
 
 
-def who(pools: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> dict[str, np.ndarray]:
+def who(pools: Pools) -> dict[str, np.ndarray]:
     return {name: np.bincount(judge(images), minlength=10) / len(images) for name, (images, _) in pools.items()}
 
 
-def classify(file: Path, pools: dict, seeds: int, epochs: int) -> dict[str, list[list[float]]]:
+def classify(file: Path, pools: Pools, seeds: int, epochs: int) -> dict[str, list[list[float]]]:
     """Test accuracy by class, of every arm and seed."""
     train = FashionMNIST("train")
     split = LongTail(train, 100.0)
+    assert train.labels is not None
     rows = torch.from_numpy(split.indices)
     images, labels = train.images[rows], train.labels[rows]
     steps = epochs * len(images) // BATCH
@@ -170,7 +176,7 @@ def report(found: dict[str, list[list[float]]], shares: dict[str, np.ndarray], f
         judged = f"{fidelity[arm]:.3f}" if arm in fidelity else ""
         lines.append(f"| {arm} | {spread(rare)} | {spread(every)} | {spread(gain) if arm != 'none' else ''} | {judged} |")
     lines += ["", "| drawn without a class | " + " | ".join(map(str, range(10))) + " | 5 … 9 |", "|---" * 12 + "|"]
-    counts = np.bincount(LongTail(FashionMNIST("train"), 100.0).labels)
+    counts = np.bincount(np.asarray(LongTail(FashionMNIST("train"), 100.0).labels))
     for name, share in {"training split": counts / counts.sum(), **shares}.items():
         cells = " | ".join(f"{100 * value:.1f}" for value in share)
         lines.append(f"| {name} | {cells} | {100 * share[TAIL].sum():.1f} |")

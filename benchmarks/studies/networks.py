@@ -1,4 +1,4 @@
-"""How good is the committed Fashion-MNIST network? `python benchmarks/default_models.py`.
+"""How good is the committed Fashion-MNIST network? `python -m benchmarks.studies.networks`.
 
 Ancestral samples of every network against real images, and the likelihood bound of held-out ones under it. Repeat the
 command to go on where it was stopped. With `--training '[RUN_DIR, …]'`, the curves of that training are drawn, too.
@@ -21,9 +21,9 @@ NETWORKS = {"fashion_mnist_28": "checkpoints/fashion_mnist_28"}
 COLUMNS = {"FD": "frechet", "precision": "precision", "density": "density", "recall": "recall", "AvgkNN": "avg_knn"}
 
 
-def default_models(
+def measure(
     networks: dict[str, str] = NETWORKS,
-    output: str = "runs/default_models",
+    output: str = "runs/networks",
     num_samples: int = 2000,
     spacing: int = 100,
     threads: int = 1,
@@ -44,15 +44,15 @@ def default_models(
     root.mkdir(parents=True, exist_ok=True)
     if training:
         curves([Path(part) for part in training], root / "training.png")
-    real = measured(root / "real", [*held_out(num_samples), "--model.backbone", "null"])
+    real = metrics_of(root / "real", [*held_out(num_samples), "--model.backbone", "null"])
     print("| | N | held-out NELBO (bits/dim) | " + " | ".join(COLUMNS) + " |\n|---|--:|--:|" + "--:|" * len(COLUMNS))
     print(row(f"{num_samples} other real images", num_samples, None, real), flush=True)
     for name, path in networks.items():
         folder = root / name
         draw(folder, path, num_samples, spacing)
-        drawn = measured(folder / "test", ["--data.images", str(folder), "--model.backbone", "null"])
+        drawn = metrics_of(folder / "test", ["--data.images", str(folder), "--model.backbone", "null"])
         chosen = ["--model.backbone.init_args.path", path, "--model.spaces", "null", "--model.score", "null"]
-        bound = measured(folder / "held_out", [*held_out(num_samples), *chosen])["nelbo"]
+        bound = metrics_of(folder / "held_out", [*held_out(num_samples), *chosen])["nelbo"]
         print(row(name, num_samples, bound, drawn), flush=True)
 
 
@@ -70,7 +70,7 @@ def held_out(count: int) -> list[str]:
     return ["--data.sets", json.dumps({"real": images})]
 
 
-def measured(folder: Path, arguments: list[str]) -> dict[str, dict[str, float]]:
+def metrics_of(folder: Path, arguments: list[str]) -> dict[str, dict[str, float]]:
     """The metrics of the one set in question; taken once."""
     file = folder / "metrics.json"
     if not file.is_file():
@@ -122,4 +122,4 @@ def run(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    auto_cli(default_models)
+    auto_cli(measure)

@@ -1,6 +1,6 @@
 """Does guidance find what is rare where the density is known? A Gaussian mixture whose optimal denoiser is closed-form.
 
-    python benchmarks/known_density.py         # seconds
+    python -m benchmarks.studies.known_density         # seconds
 
 Ten components of unequal weight in 16 dimensions, of different widths. Printed per setting, at equal step sizes: the mean of
 the true −log p of the samples (higher: rarer), the share of samples in the four lightest components, the share that lies
@@ -65,7 +65,7 @@ class Control(SelfGuidance):
         return self.scale * v / v.abs().amax((1, 2, 3), keepdim=True)
 
 
-def main(num_samples: int = 4000, num_steps: int = 100, interval: int = 2, seed: int = 0) -> None:
+def known_density(num_samples: int = 4000, num_steps: int = 100, interval: int = 2, seed: int = 0) -> None:
     betas = make_betas("cosine")
     network = Mixture(betas)
     backbone = NetworkBackbone(network, betas, SHAPE, prediction="sample")
@@ -101,4 +101,4 @@ def main(num_samples: int = 4000, num_steps: int = 100, interval: int = 2, seed:
 GRADIENTS = ("exact", "jacobian_free", "finite_difference")
 
 if __name__ == "__main__":
-    auto_cli(main)
+    auto_cli(known_density)

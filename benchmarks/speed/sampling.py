@@ -1,9 +1,9 @@
 """How fast samples are drawn, and in how much memory: variants of the same run, interleaved, as ratios to the first.
 
-    python benchmarks/sampling.py                                     # the committed network, CPU or GPU
-    python benchmarks/sampling.py --network 64 --batch 1              # CelebA's, a third as wide (33 M), random weights
-    python benchmarks/sampling.py --interval 1                        # guided at every step
-    python benchmarks/sampling.py --outside_only true                 # the share of `predict` that is not the network's
+    python -m benchmarks.speed.sampling                             # the committed network, CPU or GPU
+    python -m benchmarks.speed.sampling --network 64 --batch 1      # CelebA's, a third as wide (33 M), random weights
+    python -m benchmarks.speed.sampling --interval 1                # guided at every step
+    python -m benchmarks.speed.sampling --outside_only true         # the share of `predict` that is not the network's
 
 Timed are 25 steps from the middle of a 250-step chain, of which every `interval`-th is guided: a tenth of a run, in the same
 proportion. `released order` is the released sampler's order of work on the same network (`tests/support/released_loop.py`).
@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import json
 import platform
+import runpy
 import statistics
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,12 @@ from typing import Any, Literal
 
 import torch
 from jsonargparse import auto_cli
+from lightning.pytorch.loops import _PredictionLoop  # its `run` is what a Trainer has between setup and teardown
 
+from benchmarks.speed.clock import in_turns, parts, seconds
 from sgm_lightning import DDPM, ADMFlags, Backbone, Denoiser, DiffusersCheckpoint, Execution, SampleNoise, SelfGuidance
 from sgm_lightning.backbones import NewNetwork
+from sgm_lightning.commands.predict import predict
 from sgm_lightning.diffusion import NoiseLevel
 from sgm_lightning.diffusion.execution import NetworkCall
 from sgm_lightning.guidance import Guidance, Window
@@ -34,10 +36,10 @@ from sgm_lightning.samplers import Sampler
 from sgm_lightning.samplers.base import finite
 from sgm_lightning.scores import MinorityScore
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-from support.live_memory import LiveBytes  # noqa: E402
-from support.released_loop import ReleasedDDPM  # noqa: E402
+ROOT = Path(__file__).parents[2]
+# By path: some packages install their own `tests`, which `import tests.support` would find.
+LiveBytes = runpy.run_path(str(ROOT / "tests/support/live_memory.py"))["LiveBytes"]
+ReleasedDDPM = runpy.run_path(str(ROOT / "tests/support/released_loop.py"))["ReleasedDDPM"]
 
 STEPS = 25
 
@@ -108,19 +110,13 @@ def section(denoiser: Denoiser, sampler: Sampler, guidance: Guidance | None, bat
     return run
 
 
-def seconds(run: Callable[[], None]) -> float:
-    begun = time.perf_counter()
-    run()
-    return time.perf_counter() - begun
-
-
 def peak_bytes(denoiser: Denoiser, sampler: Sampler, guidance: Guidance | None, batch: int) -> int:
     """Live tensors of one guided step beyond the weights."""
     noise = SampleNoise(0, range(batch), denoiser.image_shape, next(denoiser.parameters()).device)
     state = sampler.start(denoiser, noise, guidance=guidance)
     with LiveBytes([*denoiser.parameters(), *denoiser.buffers()]) as live:
         sampler.step(state, 125, guidance)
-    return live.peak
+    return int(live.peak)
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -137,16 +133,13 @@ def machine(device: str) -> dict[str, Any]:
 def compare(network: str, variants: list[str], batch: int, interval: int, repeats: int, device: str) -> dict[str, Any]:
     """Every variant once a round; per round, its time over the first one's."""
     backbone = {name: NETWORKS[network]() for name in variants}  # a network each: layout and hooks are set on it
-    parts = {
+    made = {
         name: (VARIANTS[name].denoiser(backbone[name], device), VARIANTS[name].sampler(), VARIANTS[name].guidance(interval))
         for name in variants
     }
-    runs = {name: section(*part, batch) for name, part in parts.items()}
+    runs = {name: section(*part, batch) for name, part in made.items()}
     first_call = {name: seconds(run) for name, run in runs.items()}
-    found: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            found[name].append(seconds(run))
+    found = in_turns(runs, repeats)
     rows = {}
     for name, times in found.items():
         ratios = [other / own for other, own in zip(found[variants[0]], times, strict=True)]
@@ -159,7 +152,7 @@ def compare(network: str, variants: list[str], batch: int, interval: int, repeat
             "first_call_seconds": first_call[name],
         }
         if VARIANTS[name].execution != COMPILED:  # a compiled graph is one call to the counter
-            rows[name]["peak_megabytes"] = peak_bytes(*parts[name], batch) / 1e6
+            rows[name]["peak_megabytes"] = peak_bytes(*made[name], batch) / 1e6
     return {
         "machine": machine(device),
         "network": network,
@@ -170,44 +163,14 @@ def compare(network: str, variants: list[str], batch: int, interval: int, repeat
     }
 
 
-def outside() -> dict[str, float]:
+def outside(num_samples: int) -> float:
     """Share of a `predict` of the demo (no baseline, no evaluation) that passes outside the network's calls."""
-    from sgm_lightning.cli import main
-    from sgm_lightning.predict import RunWriter
-
-    network = {"seconds": 0.0}
-    call, gradient = NetworkCall.__call__, torch.autograd.grad
-    begun: list[float] = []
-    ended: list[float] = []
-
-    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                network["seconds"] += time.perf_counter() - start
-
-        return wrapper
-
-    start_of, end_of = RunWriter.on_predict_start, RunWriter.on_predict_end
-
-    def started(*args: Any) -> None:
-        begun.append(time.perf_counter())
-        start_of(*args)
-
-    def finished(*args: Any) -> None:
-        end_of(*args)
-        ended.append(time.perf_counter())
-
-    NetworkCall.__call__ = timed(call)  # type: ignore[method-assign]
-    torch.autograd.grad = timed(gradient)
-    RunWriter.on_predict_start, RunWriter.on_predict_end = started, finished  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
-        command = ["predict", "--config", "fashion_mnist", "--run_dir", f"{folder}/run"]
-        main([*command, "--model.baseline", "false", "--trainer.callbacks", "null", "--data.num_samples", "32"])
-    whole = ended[0] - begun[0]
-    return {"seconds": whole, "network_seconds": network["seconds"], "outside": 1 - network["seconds"] / whole}
+        command = ["predict", "--config", "fashion_mnist", "--run_dir", f"{folder}/run", "--model.baseline", "false"]
+        command += ["--trainer.callbacks", "null", "--data.num_samples", str(num_samples)]
+        functions = {"whole": _PredictionLoop.run, "forward": NetworkCall.__call__, "grad": torch.autograd.grad}
+        found = parts(lambda: predict(command), functions)
+    return 1 - (found["forward"] + found["grad"]) / found["whole"]
 
 
 def table(found: dict[str, Any]) -> str:
@@ -238,11 +201,8 @@ def main(
     if threads is not None:
         torch.set_num_threads(threads)
     if outside_only:
-        shares = [outside() for _ in range(repeats)]
-        print(
-            f"outside the network: median {statistics.median(s['outside'] for s in shares):.2%} of {len(shares)} runs",
-            shares,
-        )
+        shares = [outside(2 * batch) for _ in range(repeats)]
+        print(f"outside the network: median {statistics.median(shares):.2%} of {repeats} runs", shares)
         return
     device = "cuda" if torch.cuda.is_available() else "cpu"
     found = compare(network, variants or list(VARIANTS), batch, interval, repeats, device)

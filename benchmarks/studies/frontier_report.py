@@ -6,17 +6,21 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from protocol import fill, markdown, spaces
 
-from sgm_lightning.evaluation import LoadedSpace
+from benchmarks.studies.pages import DOCS, fill
+from sgm_lightning.evaluation import LoadedSpace, Space, load_spaces
+from sgm_lightning.evaluation.format import markdown
 from sgm_lightning.evaluation.statistics import mean_estimate
+from sgm_lightning.features import FashionMNISTClassifier, RandomConvolutions, Reference
 from sgm_lightning.metrics import frechet_distance, moments
 
-PAGE = Path("docs/results/performance.md")
+KEPT = Path("benchmarks/results/frontier")
+FEATURES = "checkpoints/fashion_mnist_features"
 # Column and head; the higher, the rarer or the more real.
 COLUMNS = {
     "imagenet/avg_knn": "AvgkNN (ImageNet)",
@@ -53,11 +57,11 @@ class Kept:
         return frechet_distance(own, real.moments), frechet_distance(own, real.tail_moments)
 
 
-def read(folder: Path, seeds: Iterable[int]) -> list[Kept]:
+def read(seeds: Iterable[int]) -> list[Kept]:
     """Every setting that was drawn with one of the seeds; several are pooled."""
     found: dict[str, list[Kept]] = {}
     for seed in seeds:
-        for file in sorted(folder.glob(f"*-seed{seed}.npz")):
+        for file in sorted(KEPT.glob(f"*-seed{seed}.npz")):
             with np.load(file) as arrays:
                 columns = {key: arrays[key] for key in arrays.files if key not in ("index", "sets", "name")}
                 kept = Kept(str(arrays["name"]), arrays["index"] + seed * 10_000_000, columns)
@@ -128,11 +132,10 @@ def plot(kept: list[Kept], costs: dict[str, dict[str, float]], path: Path) -> No
     axes = figure.subplots(2, 2)
     known = sorted((row for row in kept if row.name in costs), key=lambda row: costs[row.name]["evaluations"])
     anchors = [row for row in kept if row.name not in costs]
-    handles = []
     for column, (space, name) in enumerate((("imagenet", "ImageNet"), ("classifier", "classifier"))):
         over_cost, over_realism = axes[:, column]
         front: list[tuple[float, float]] = []
-        handles = []
+        handles: list[tuple[Any, str]] = []
         for number, row in enumerate([*known, *anchors]):
             rarity = mean_estimate(row.columns[f"{space}/avg_knn"], resamples=1)
             realism = float(row.columns[f"{space}/density"].mean())
@@ -161,18 +164,26 @@ def plot(kept: list[Kept], costs: dict[str, dict[str, float]], path: Path) -> No
     figure.savefig(path)
 
 
-def report(folder: Path) -> None:
-    file = folder / "costs_eager.json"
+def classifier_space() -> LoadedSpace:
+    """The space of the kept features, whose tail is chosen in the other one."""
+    references = [Reference(file=f"{FEATURES}/{name}_half_b.safetensors") for name in ("classifier", "random")]
+    spaces = {
+        "classifier": Space(FashionMNISTClassifier(), references[0], tail_from="random"),
+        "random": Space(RandomConvolutions(), references[1]),
+    }
+    return load_spaces(spaces)["classifier"]
+
+
+def report() -> None:
+    """Fill the page, and draw its plot."""
+    file = KEPT / "costs_eager.json"
     costs = json.loads(file.read_text()) if file.is_file() else {}
-    real = spaces(imagenet=False)["classifier"]
-    explored, final = read(folder, EXPLORED), read(folder, FINAL)
-    fill(
-        PAGE,
-        {
-            "frontier": table(explored, costs, real),
-            "against": against(explored, REFERENCE, real),
-            "finalists": table(final, costs, real),
-            "finalists against": against(final, REFERENCE, real),
-        },
-    )
-    plot(explored, costs, PAGE.parent / "performance" / "frontier.png")
+    real, explored, final = classifier_space(), read(EXPLORED), read(FINAL)
+    made = {
+        "frontier": table(explored, costs, real),
+        "against": against(explored, REFERENCE, real),
+        "finalists": table(final, costs, real),
+        "finalists against": against(final, REFERENCE, real),
+    }
+    fill(DOCS / "performance.md", made)
+    plot(explored, costs, DOCS / "performance/frontier.png")

@@ -1,6 +1,6 @@
 """What guidance loses without the network's Jacobian: three directions against the exact one, per noise level.
 
-    python benchmarks/directions.py            # the committed network, 64 samples, ten noise levels
+    python -m benchmarks.studies.directions            # the committed network, 64 samples, ten noise levels
 
 With v = ∂score/∂x0_hat and J = ∂x0_hat/∂x_t the exact direction is g = Jᵀv. Along ancestral chains: the cosine of v, of J v
 (by a finite difference) and of the two controls with g, the Rayleigh quotient vᵀJv / |v|², which must be positive for v to
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import torch
 from jsonargparse import auto_cli
-from protocol import CHECKPOINT
 from torch import Tensor
 
 from sgm_lightning import DDPM, DiffusersCheckpoint, MinorityScore, SampleNoise, SelfGuidance
@@ -75,7 +74,9 @@ def climbs(denoiser: Denoiser, x_t: Tensor, index: int, draw: Tensor, direction:
     return values[1] - values[0]
 
 
-def main(num_samples: int = 64, num_steps: int = 100, levels: int = 10, checkpoint: str = CHECKPOINT) -> None:
+def main(
+    num_samples: int = 64, num_steps: int = 100, levels: int = 10, checkpoint: str = "checkpoints/fashion_mnist_28"
+) -> None:
     denoiser = DiffusersCheckpoint(checkpoint).load().denoiser(num_steps)
     mean = from_uint8(FashionMNIST("half_b", limit=10_000).images).mean(0, keepdim=True)
     wanted = {round((i + 0.5) * num_steps / levels) for i in range(levels)}

@@ -1,4 +1,4 @@
-"""Trains the default model's reference classifier: `python benchmarks/train_classifier.py --output FILE`."""
+"""Trains the default model's reference classifier: `python -m benchmarks.studies.train_classifier --output FILE`."""
 
 from __future__ import annotations
 
@@ -78,4 +78,4 @@ def accuracy(classifier: FashionMNISTClassifier, root: str | None = None) -> flo
 
 
 if __name__ == "__main__":
-    print(f"accuracy on the test images: {auto_cli(train):.4f}")
+    print(f"accuracy on the test images: {auto_cli(train, as_positional=False):.4f}")

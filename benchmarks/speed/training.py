@@ -1,6 +1,6 @@
 """What the framework costs beside the training, and whether the data keep up.
 
-python benchmarks/training.py                  default network, batch 64; loader at 64 × 64
+python -m benchmarks.speed.training                  default network, batch 64; loader at 64 × 64
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def loader(folder: Path, cache: bool, batch_size: int) -> float:
 FLAGS_64 = ADMFlags(image_size=64, num_channels=64, num_res_blocks=2, num_head_channels=32, learn_sigma=True)
 
 
-def benchmark(
+def training(
     repeats: int = 5,
     steps: int = 6,
     batch_size: int = 64,
@@ -160,4 +160,4 @@ def benchmark(
 
 
 if __name__ == "__main__":
-    auto_cli(benchmark)
+    auto_cli(training)

@@ -1,6 +1,6 @@
 """Time and memory of the neighbour metrics, against the bare matrix products that they cannot do without.
 
-    python benchmarks/metrics.py [--samples 20000] [--real 20000] [--dim 1024] [--repeats 3]
+    python -m benchmarks.speed.metrics --samples 20000 --real 20000 --dim 1024 --repeats 3
 
 Each metric is paired with as many blocked products as it needs, in alternation, in one process. Memory is the peak of the
 resident set beyond the features.
@@ -8,25 +8,26 @@ resident set beyond the features.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
+from jsonargparse import auto_cli
 from torch import Tensor
 
 from sgm_lightning.metrics import RealFeatures, avg_knn, fidelity, local_outlier_factor, prdc, rarity_score
 
 # Metric, and the products it needs: of samples (s) and real images (r).
-METRICS: dict[str, tuple[Callable[[Tensor, RealFeatures], object], tuple[str, ...]]] = {
-    "AvgkNN (k=5)": (avg_knn, ("sr",)),
-    "LOF (k=20)": (local_outlier_factor, ("sr", "rr")),
-    "rarity (k=3)": (rarity_score, ("sr", "rr")),
-    "precision, density": (fidelity, ("sr", "rr")),
-    "all of prdc": (prdc, ("sr", "rs", "rr", "ss")),
+METRICS: dict[str, tuple[Callable[[Tensor, RealFeatures], object], list[tuple[str, str]]]] = {
+    "AvgkNN (k=5)": (avg_knn, [("s", "r")]),
+    "LOF (k=20)": (local_outlier_factor, [("s", "r"), ("r", "r")]),
+    "rarity (k=3)": (rarity_score, [("s", "r"), ("r", "r")]),
+    "precision, density": (fidelity, [("s", "r"), ("r", "r")]),
+    "all of prdc": (prdc, [("s", "r"), ("r", "s"), ("r", "r"), ("s", "s")]),
 }
 _ROWS = 1600
 
@@ -51,24 +52,30 @@ def _status(key: str) -> float:
     return float(line.split()[1])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=20_000)
-    parser.add_argument("--real", type=int, default=20_000)
-    parser.add_argument("--dim", type=int, default=1024)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
+def metrics(samples: int = 20_000, real: int = 20_000, dim: int = 1024, repeats: int = 3) -> None:
+    """Time every metric, in alternation with its products.
+
+    Args:
+        samples: Number of samples.
+        real: Number of real images.
+        dim: Dimensions of the features.
+        repeats: Pairs.
+    """
     source = torch.Generator().manual_seed(0)
-    samples, real = (torch.randn(n, options.dim, generator=source) for n in (options.samples, options.real))
-    sets = {"s": samples, "r": real}
-    bare(samples[:2000], real)
+    sets = {"s": torch.randn(samples, dim, generator=source), "r": torch.randn(real, dim, generator=source)}
+
+    def floor(products: list[tuple[str, str]]) -> None:
+        for a, b in products:
+            bare(sets[a], sets[b])
+
+    bare(sets["s"][:2000], sets["r"])
     found = {}
     for name, (metric, products) in METRICS.items():
         ratios, seconds, memory = [], [], []
-        for _ in range(options.repeats):
-            floor = timed(lambda: [bare(sets[a], sets[b]) for a, b in products])[0]  # noqa: B023
-            took, gigabytes = timed(lambda: metric(samples, RealFeatures(real)))  # noqa: B023
-            ratios.append(took / floor)
+        for _ in range(repeats):
+            least, _gigabytes = timed(partial(floor, products))
+            took, gigabytes = timed(lambda metric=metric: metric(sets["s"], RealFeatures(sets["r"])))  # type: ignore[misc]
+            ratios.append(took / least)
             seconds.append(took)
             memory.append(gigabytes)
         found[name] = {
@@ -80,11 +87,12 @@ def main() -> None:
         row = found[name]
         print(
             f"{name:<20} {row['seconds']:7.1f} s  {row['ratio']:.2f} × {len(products)} product(s), median of "
-            f"{options.repeats} {row['ratios']}  peak {row['gigabytes']:.2f} GB",
+            f"{repeats} {row['ratios']}  peak {row['gigabytes']:.2f} GB",
             flush=True,
         )
-    print(json.dumps({**vars(options), "threads": torch.get_num_threads(), "metrics": found}))
+    settings = {"samples": samples, "real": real, "dim": dim, "repeats": repeats, "threads": torch.get_num_threads()}
+    print(json.dumps({**settings, "metrics": found}))
 
 
 if __name__ == "__main__":
-    main()
+    auto_cli(metrics)

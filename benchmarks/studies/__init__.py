@@ -1,0 +1,1 @@
+"""Whether it works, and what follows."""
