@@ -186,7 +186,8 @@ class TrainingData(pl.LightningDataModule):
         channels, size, width = self.trainer.lightning_module.image_shape  # type: ignore[union-attr]
         if size != width:
             raise SGMError(
-                f"Pictures become squares, got a model of {size} × {width} pixels; set its network's sample_size to one side."
+                f"Pictures become squares, got a model of {size} × {width} pixels; set sample_size of its "
+                "network to one side."
             )
         squares = []
         for source in (self.source, self.held_out):

@@ -87,8 +87,8 @@ class Square:
             return picture.repeat(self.channels, axis=2)
         if picture.shape[2] != 3:
             raise SGMError(
-                f"Pictures must have 1 or 3 channels, got an array of shape {picture.shape}, (height, width, channels); export "
-                "them in this order and without transparency."
+                f"Pictures must have 1 or 3 channels, got an array of shape {picture.shape}, (height, width, channels); "
+                "export them in this order and without transparency."
             )
         if picture.dtype == np.uint8:
             return np.array(Image.fromarray(picture).convert("L"))[..., None]

@@ -19,8 +19,8 @@ def read_pixels(path: Path) -> np.ndarray:
     several. Palettes and other colour spaces become RGB.
 
     Raises:
-        SGMError: If the file is not an image, is truncated, or holds NaN or infinity, or colours of 16 bits in another format
-            than PNG.
+        SGMError: If the file is not an image, is truncated, or holds NaN or infinity, or colours of 16 bits outside of a
+            PNG file.
     """
     try:
         with Image.open(path) as image:
