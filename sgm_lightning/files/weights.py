@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -137,8 +136,8 @@ def load_content(path: str | Path, hint: str = "check the path") -> dict[str, An
             f"{path} is damaged or holds Python objects beside tensors, which are not loaded for safety; export it as a "
             "plain state dict or as safetensors."
         ) from None
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).split("\n")[0][:120]
+    except Exception as error:  # of safetensors, torch, zipfile and pickle, whatever a damaged file makes them raise
+        reason = str(error).split("\n")[0][:120] or type(error).__name__
         raise SGMError(f"{path} cannot be read as weights ({reason}); it may be truncated, fetch it again.") from None
     if not isinstance(content, dict):
         raise SGMError(f"{path} holds no state dict (a mapping from names to tensors); export one from the model.")
@@ -148,6 +147,10 @@ def load_content(path: str | Path, hint: str = "check the path") -> dict[str, An
 def check_weights(weights: dict[str, Tensor], path: str | Path) -> None:
     """Raise unless all weights are dense, finite floating-point numbers of at least 16 bits; counters may be integers."""
     for name, tensor in weights.items():
+        if tensor.layout == torch.strided and tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise SGMError(
+                f"{name} of {path} has the shape {tuple(tensor.shape)} but not as many numbers; export the checkpoint again."
+            )
         if tensor.layout != torch.strided or tensor.dtype not in (*_FLOATS, torch.int64, torch.int32, torch.bool):
             kind = tensor.dtype if tensor.layout == torch.strided else tensor.layout
             raise SGMError(
