@@ -16,7 +16,7 @@ from sgm_lightning import SGMError
 from sgm_lightning.files.atomic import remove_leftovers, write_atomically
 from sgm_lightning.files.process import Process, current
 from sgm_lightning.run import ChunkQueue, Claims, RunDir
-from sgm_lightning.run.chunk_file import DamagedChunk, pack, unpack
+from sgm_lightning.run.chunk_file import DamagedChunk, owner_of, pack, unpack
 
 MANIFEST = {"seed": 0, "threads": None, "settings": {"guidance": {"scale": 1.0}}, "num_samples": 10, "version": "1"}
 
@@ -55,17 +55,20 @@ def write_claim(folder, name, **changes):
 
 
 def test_every_flipped_bit_is_found():
-    data = pack(arrays(1))
-    assert np.array_equal(unpack(data)["images"], arrays(1)["images"])
+    owner = owner_of("a run", 1)
+    data = pack(arrays(1), owner)
+    assert np.array_equal(unpack(data, owner)["images"], arrays(1)["images"])
+    with pytest.raises(DamagedChunk):
+        unpack(data, owner_of("a run", 2))
     for position in range(0, len(data), 7):
         for bit in (0, 7):
             damaged = bytearray(data)
             damaged[position] ^= 1 << bit
             with pytest.raises(DamagedChunk):
-                unpack(bytes(damaged))
+                unpack(bytes(damaged), owner)
     for cut in (0, 1, 50, len(data) - 1):
         with pytest.raises(DamagedChunk):
-            unpack(data[:cut])
+            unpack(data[:cut], owner)
 
 
 def test_the_scan_finds_what_is_missing_or_cut(run):
@@ -106,8 +109,7 @@ def test_merge_and_its_checks(run):
 
 
 def test_a_disk_that_keeps_damaging(run, monkeypatch):
-    monkeypatch.setattr("sgm_lightning.run.run_dir.pack", lambda arrays: pack(arrays)[:-1] + b"?")
-    monkeypatch.setattr("sgm_lightning.run.run_dir.has_its_size", lambda path: True)
+    monkeypatch.setattr("sgm_lightning.run.run_dir.pack", lambda arrays, owner: pack(arrays, owner)[:-1] + b"?")
     with pytest.raises(SGMError, match=r"\[0, 1, 2, 3\].*checksum"):
         draw(run, ChunkQueue(run, 10, 3))
     assert not (run.path / "samples.npz").exists()
@@ -380,9 +382,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 @pytest.mark.slow
 def test_a_hundred_thousand_chunks_are_scanned_in_seconds(run):
-    data = pack(arrays(0))
     for number in range(100_000):
-        run.chunk_file(number).write_bytes(data)
+        run.write_chunk(number, images=np.zeros(1))
     start = time.monotonic()
     run.open(MANIFEST, {"threads": 2})
     assert len(run.finished(100_000)) == 100_000

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from torch import Tensor
 
-from sgm_lightning.backbones.adm_flags import check_size
 from sgm_lightning.backbones.base import Checkpoint
+from sgm_lightning.backbones.scheduler import SCHEDULES, read_scheduler
 from sgm_lightning.backbones.unet import ADMUNet2DModel
 from sgm_lightning.backbones.unet_backbone import UNetBackbone
-from sgm_lightning.diffusion import make_betas
+from sgm_lightning.backbones.unet_config import check_channels, check_config
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.locate import locate
-from sgm_lightning.files.weights import check_weights
+from sgm_lightning.files.weights import load_exactly, load_finite
 
-_SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
-_VARIANCES = {
-    "fixed_small": "fixed_small",
-    "fixed_small_log": "fixed_small",
-    "fixed_large": "fixed_large",
-    "fixed_large_log": "fixed_large",
-    "learned_range": "learned_range",
-}
+_PIPELINE = "model_index.json"
+_WEIGHTS = "diffusion_pytorch_model"
+_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+_OLD_ATTENTION = re.compile(rf"(?<=\.)({'|'.join(_ATTENTION)})\.(?=(?:weight|bias)$)")
 
 
 class DiffusersCheckpoint(Checkpoint):
@@ -42,40 +41,64 @@ class DiffusersCheckpoint(Checkpoint):
         self.path, self.revision, self.scheduler = locate(path), revision, scheduler
 
     def load(self) -> UNetBackbone:
-        unet_config = self._config("unet/config.json", "config.json")
-        scheduler = self.scheduler or self._config("scheduler/scheduler_config.json", "scheduler_config.json")
-        cls = ADMUNet2DModel if unet_config.get("_class_name") == "ADMUNet2DModel" else UNet2DModel
-        subfolder = "unet" if self._exists("unet/config.json") else None
-        try:
-            network = cls.from_pretrained(
-                self.path, subfolder=subfolder, revision=self.revision, low_cpu_mem_usage=False, use_safetensors=None
-            )
-        except Exception as error:  # diffusers raises OSError, ValueError, SafetensorError … for a damaged folder
-            reason = str(error).split("\n")[0][:160]
-            raise SGMError(f"{self.path} cannot be loaded as a diffusers network ({reason}); fetch it again.") from None
-        check_weights(network.state_dict(), self.path)
-        size = network.config.sample_size
-        for side in (size,) if isinstance(size, int) else size:
-            check_size(side, len(network.config.block_out_channels))
-        return self._backbone(network.float(), scheduler)
+        self._check_pipeline()
+        folder = "unet/" if self._find("unet/config.json") else ""
+        config = self._config(f"{folder}config.json", "network")
+        scheduler = self.scheduler or self._config("scheduler/scheduler_config.json", "scheduler", "scheduler_config.json")
+        chain = read_scheduler(scheduler, self.path)
+        check_config(config, self.path)
+        network = self._network(config, self._weights(folder))
+        check_channels(network.config, chain.variance, self.path)
+        return UNetBackbone(network, chain.betas, chain.prediction, chain.variance, chain.schedule)
 
-    def _backbone(self, network: UNet2DModel, scheduler: dict[str, Any]) -> UNetBackbone:
-        schedule = scheduler.get("beta_schedule", "linear")
-        variance = scheduler.get("variance_type", "fixed_small")
-        explicit = scheduler.get("trained_betas")
-        if explicit is None and schedule not in _SCHEDULES:
-            raise SGMError(f"beta_schedule must be one of {sorted(_SCHEDULES)} or trained_betas, got {schedule!r}.")
-        if variance not in _VARIANCES:
-            raise SGMError(f"variance_type must be one of {sorted(_VARIANCES)}, got {variance!r}.")
-        steps = scheduler.get("num_train_timesteps", 1000)
-        ends = (scheduler.get("beta_start", 1e-4), scheduler.get("beta_end", 0.02))
-        return UNetBackbone(
-            network=network,
-            betas=make_betas(explicit) if explicit is not None else make_betas(_SCHEDULES[schedule], steps, *ends),
-            prediction=scheduler.get("prediction_type", "epsilon"),
-            variance=_VARIANCES[variance],  # type: ignore[arg-type]
-            schedule="explicit" if explicit is not None else _SCHEDULES[schedule],
-        )
+    def _check_pipeline(self) -> None:
+        """Raise if the folder's pipeline has parts besides the network and its scheduler, such as a decoder of latents."""
+        if self._find(_PIPELINE) is None:
+            return
+        index = self._config(_PIPELINE, "pipeline")
+        parts = sorted(key for key, value in index.items() if isinstance(value, list) and any(value))
+        if others := [part for part in parts if part not in ("unet", "scheduler")]:
+            raise SGMError(
+                f"{self.path} is a {index.get('_class_name', 'pipeline')} with {', '.join(others)} besides the network, "
+                "which therefore does not diffuse pixels and cannot be drawn from; give a checkpoint of DDPMPipeline's kind."
+            )
+
+    def _network(self, config: dict[str, Any], weights: dict[str, Tensor]) -> UNet2DModel:
+        cls = ADMUNet2DModel if config.get("_class_name") == "ADMUNet2DModel" else UNet2DModel
+        config = {key: value for key, value in config.items() if not key.startswith("_")}
+        known = inspect.signature(cls.__init__).parameters
+        if unknown := sorted(set(config) - set(known)):
+            raise SGMError(
+                f"The network's configuration of {self.path} has keys that a {cls.__name__} does not know ({unknown[0]}); "
+                "give a checkpoint of this class, or update diffusers."
+            )
+        try:
+            network = cls(**config)
+        except Exception as error:  # whatever diffusers and torch raise for values that do not go together
+            reason = " ".join(str(error).split())[:160]
+            raise SGMError(
+                f"No {cls.__name__} can be made of the configuration of {self.path} ({reason}); correct its config.json."
+            ) from None
+        load_exactly(network, _with_names_of_now(weights), self.path)
+        return network.float()
+
+    def _weights(self, folder: str) -> dict[str, Tensor]:
+        """Return the network's state dict, of one file or of several shards."""
+        for name in (f"{folder}{_WEIGHTS}.safetensors", f"{folder}{_WEIGHTS}.bin"):
+            if file := self._find(name):
+                return load_finite(file)
+            if self._find(f"{name}.index.json"):
+                shards = self._config(f"{name}.index.json", "weights").get("weight_map")
+                if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+                    raise SGMError(f"{self.path}/{name}.index.json must name a file for every tensor; fetch it again.")
+                weights: dict[str, Tensor] = {}
+                for shard in sorted(set(shards.values())):
+                    file = self._find(f"{folder}{shard}")
+                    if file is None:
+                        raise SGMError(f"{self.path} lacks {folder}{shard}, a part of its weights; fetch it again.")
+                    weights |= load_finite(file)
+                return weights
+        raise SGMError(f"{self.path} has no {folder}{_WEIGHTS}.safetensors (or .bin); fetch the checkpoint again.")
 
     def _find(self, name: str) -> Path | None:
         if Path(self.path).is_dir():
@@ -96,20 +119,29 @@ class DiffusersCheckpoint(Checkpoint):
                 "`model.backbone.init_args.path` or fetch the repository and give its folder."
             ) from None
 
-    def _exists(self, name: str) -> bool:
-        return self._find(name) is not None
-
-    def _config(self, *names: str) -> dict[str, Any]:
-        for name in names:
-            file = self._find(name)
+    def _config(self, name: str, part: str, *others: str) -> dict[str, Any]:
+        """Return the content of the first of the JSON files that is there; `part` is what it describes, for errors."""
+        for candidate in (name, *others):
+            file = self._find(candidate)
             if file is not None:
                 try:
-                    return json.loads(file.read_text())
-                except ValueError:
+                    content = json.loads(file.read_bytes())
+                except (OSError, ValueError, RecursionError):
                     raise SGMError(f"{file} is not valid JSON; fetch the checkpoint again.") from None
+                if not isinstance(content, dict):
+                    raise SGMError(
+                        f"{file} must hold a mapping that describes the {part}, got {type(content).__name__}; fetch it "
+                        "again."
+                    )
+                return content
         raise SGMError(
-            f"{self.path} has no {names[0]}; give a folder in the layout of DDPMPipeline, or set `init_args.scheduler`."
+            f"{self.path} has no {name}; give a folder in the layout of DDPMPipeline, or set `init_args.scheduler`."
         )
+
+
+def _with_names_of_now(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights under the names that attention layers have in diffusers since version 0.16."""
+    return {_OLD_ATTENTION.sub(lambda match: f"{_ATTENTION[match[1]]}.", name): value for name, value in weights.items()}
 
 
 def save_diffusers(backbone: UNetBackbone, folder: str | Path) -> bool:
@@ -119,7 +151,7 @@ def save_diffusers(backbone: UNetBackbone, folder: str | Path) -> bool:
         Whether plain `DDPMPipeline.from_pretrained` opens it. It does not for an `ADMUNet2DModel`, whose head count, time
         width, time scale, null class and input side only this package's loader restores.
     """
-    schedule = {ours: theirs for theirs, ours in _SCHEDULES.items()}
+    schedule = {ours: theirs for theirs, ours in SCHEDULES.items()}
     steps = len(backbone.betas)
     ends = (float(backbone.betas[0]), float(backbone.betas[-1]))
     named = backbone.schedule in schedule

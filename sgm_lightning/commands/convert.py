@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from sgm_lightning.backbones import Checkpoint, save_diffusers
-from sgm_lightning.backbones.adm_keys import to_adm
+from sgm_lightning.backbones.adm_export import export_adm
+from sgm_lightning.backbones.adm_flags import ADMFlags
 from sgm_lightning.backbones.rebuild import without_classes
 from sgm_lightning.backbones.unet_backbone import as_unet
 from sgm_lightning.commands.parsing import call
 from sgm_lightning.errors import SGMError
+from sgm_lightning.files.atomic import write
 
 
 def convert(
@@ -41,9 +45,13 @@ def convert(
         plain = save_diffusers(loaded, target)
         print(f"Wrote {target}; " + ("DDPMPipeline opens it." if plain else "only DiffusersCheckpoint restores its heads."))
     else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(to_adm(loaded.network, new_attention_order), target)
-        print(f"Wrote {target}.")
+        weights, flags = export_adm(loaded, new_attention_order)
+        buffer = io.BytesIO()
+        torch.save(weights, buffer)
+        write(target, buffer.getvalue())
+        defaults = asdict(ADMFlags())
+        text = ", ".join(f"{key}: {value}" for key, value in asdict(flags).items() if value != defaults[key])
+        print(f"Wrote {target}. ADMCheckpoint reads it with the flags {{{text}}}.")
 
 
 def run(args: list[str]) -> None:

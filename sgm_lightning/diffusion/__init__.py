@@ -9,7 +9,7 @@ from sgm_lightning.diffusion.levels import LevelProcess
 from sgm_lightning.diffusion.noise import Noise, Purpose, SampleNoise
 from sgm_lightning.diffusion.pixels import from_uint8, to_uint8
 from sgm_lightning.diffusion.process import DiffusionProcess, Process
-from sgm_lightning.diffusion.schedule import make_betas, spaced_steps
+from sgm_lightning.diffusion.schedule import make_betas, spaced_steps, with_zero_terminal_snr
 from sgm_lightning.diffusion.step import OnStep, Step
 
 __all__ = [
@@ -38,4 +38,5 @@ __all__ = [
     "spaced_steps",
     "to_images",
     "to_uint8",
+    "with_zero_terminal_snr",
 ]

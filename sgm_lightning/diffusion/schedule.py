@@ -22,10 +22,12 @@ def make_betas(
 
     Args:
         schedule: Noise schedule: `linear` (Ho et al. 2020, end points rescaled by 1000 / T as in ADM), `scaled_linear`
-            (linear in √β), `cosine` (Nichol & Dhariwal 2021, β ≤ 0.999), or the values themselves.
+            (linear in √β), `cosine` (Nichol & Dhariwal 2021, β ≤ 0.999), `sigmoid` (β rises from `beta_start` to `beta_end`
+            along a sigmoid), `laplace` (Hang et al. 2024: log-SNR of a Laplace distribution, β ≤ 0.999), or the values
+            themselves.
         num_train_steps: Length T of the training chain.
-        beta_start: First value of the two linear schedules; default 1e-4 · 1000 / T.
-        beta_end: Last value of the two linear schedules; default 0.02 · 1000 / T.
+        beta_start: First value of the linear and sigmoid schedules; default 1e-4 · 1000 / T.
+        beta_end: Last value of the linear and sigmoid schedules; default 0.02 · 1000 / T.
 
     Returns:
         The betas, (T,) float64 in (0, 1].
@@ -41,17 +43,45 @@ def make_betas(
         return torch.linspace(start, end, num_train_steps, dtype=torch.float64)
     if schedule == "scaled_linear":
         return torch.linspace(start**0.5, end**0.5, num_train_steps, dtype=torch.float64) ** 2
-    if schedule == "cosine":
-
-        def alpha_bar(u: float) -> float:
-            return math.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
-
-        steps = range(num_train_steps)
+    if schedule == "sigmoid":
+        return torch.linspace(-6, 6, num_train_steps, dtype=torch.float64).sigmoid() * (end - start) + start
+    if schedule in _ALPHA_BARS:
+        alpha_bar, steps = _ALPHA_BARS[schedule], range(num_train_steps)
         return torch.tensor(
             [min(1 - alpha_bar((t + 1) / num_train_steps) / alpha_bar(t / num_train_steps), 0.999) for t in steps],
             dtype=torch.float64,
         )
-    raise SGMError(f"Schedule must be linear, scaled_linear, cosine or a list of betas, got {schedule!r}.")
+    raise SGMError(
+        f"Schedule must be linear, scaled_linear, sigmoid, {', '.join(_ALPHA_BARS)} or a list of betas, got {schedule!r}."
+    )
+
+
+def with_zero_terminal_snr(betas: Tensor) -> Tensor:
+    """Return the betas of the chain whose √ᾱ is shifted and scaled so that the last is 0 and the first stays.
+
+    See Lin et al. 2024, algorithm 1. The last ᾱ becomes 2⁻²⁴ rather than 0, as in diffusers' solvers, because formulas
+    divide by it.
+
+    Args:
+        betas: Betas of the training chain, (T,) float64.
+    """
+    root = torch.cumprod(1 - betas, 0).sqrt()
+    alpha_bar = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+    alpha_bar[-1] = 2.0**-24
+    return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
+
+
+def _cosine(u: float) -> float:
+    return math.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
+
+
+def _laplace(u: float) -> float:
+    log_snr = -0.5 * math.copysign(1, 0.5 - u) * math.log(1 - 2 * abs(0.5 - u) + 1e-6)
+    return math.sqrt(1 / (1 + math.exp(-log_snr)))
+
+
+# ᾱ at the share u of the chain.
+_ALPHA_BARS = {"cosine": _cosine, "laplace": _laplace}
 
 
 def spaced_steps(num_train_steps: int, spacing: str | int | None) -> list[int]:

@@ -75,6 +75,7 @@ class EvaluationModule(pl.LightningModule):
             self.denoiser = self.backbone.load().denoiser(self.spacing)
             for name, images in sets.items():
                 _check(self.denoiser, name, images.shape, images.labels is not None)
+                _check_labels(images, name, self.denoiser.num_classes)
 
     def per_sample_names(self) -> list[str]:
         """Return the names of all values that every image will have: `minority_score`, `nelbo`, `SPACE/metric`."""
@@ -135,6 +136,15 @@ class EvaluationModule(pl.LightningModule):
             steps = self.denoiser.process.num_steps
             text["model"] = {"chain": f"{steps} steps", "minority_score": self.score.describe()}
         self.report = Report(results, data.pair, text)
+
+
+def _check_labels(images: Images, name: str, num_classes: int | None) -> None:
+    """Raise unless the model has all classes of the images, if it uses them."""
+    if num_classes and images.labels is not None and int(images.labels.max()) >= num_classes:
+        raise SGMError(
+            f"Labels of {name} must lie in [0, {num_classes}), the classes of the model, got {int(images.labels.max())}; "
+            "label the images with its classes, or set `model.backbone: null`."
+        )
 
 
 def _check(denoiser: Denoiser, name: str, shape: tuple[int, ...], labelled: bool) -> None:

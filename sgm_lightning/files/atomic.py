@@ -67,7 +67,7 @@ def write(
     """
     if new_folder:
         make_folder(path.parent, hint)
-    content = data.encode() if isinstance(data, str) else data
+    content = data.encode(errors="surrogateescape") if isinstance(data, str) else data
     return write_atomically(path, lambda file: file.write(content), exclusive)
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgm_lightning.errors import SGMError
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and of torch.compile
 
 
 def cache_folder() -> Path:
@@ -51,6 +53,9 @@ def load_finite(path: str | Path) -> dict[str, Tensor]:
 def load_tensors(path: str | Path, hint: str = "check the path") -> dict[str, Tensor]:
     """Load a state dict from a `.safetensors` or a torch file to the CPU.
 
+    A state dict that is the only one inside a larger mapping is taken out of it, and prefixes that `DistributedDataParallel`
+    and `torch.compile` put before every name are removed.
+
     Args:
         path: File to read.
         hint: Remedy that the error gives when the file is missing.
@@ -59,9 +64,55 @@ def load_tensors(path: str | Path, hint: str = "check the path") -> dict[str, Te
         SGMError: If the file is missing, truncated, or holds anything but tensors.
     """
     content = load_content(path, hint)
-    if not all(isinstance(value, Tensor) for value in content.values()):
-        raise SGMError(f"{path} holds no state dict (a mapping from names to tensors); export one from the model.")
-    return content
+    if not _all_tensors(content):
+        inside = sorted(
+            str(key) for key, value in content.items() if isinstance(value, dict) and value and _all_tensors(value)
+        )
+        if len(inside) != 1:
+            several = f"; it holds several, {', '.join(inside[:5])}" if inside else ""
+            raise SGMError(
+                f"{path} holds no state dict (a mapping from names to tensors){several}; export one from the model."
+            )
+        content = content[inside[0]]
+    return without_prefix(content)
+
+
+def _all_tensors(content: dict[str, Any]) -> bool:
+    return all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
+
+
+def without_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights without the prefixes that wrappers of a network put before every name."""
+    for prefix in _WRAPPERS * 2:  # a wrapper may stand inside another one
+        if weights and all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    return weights
+
+
+def load_exactly(module: nn.Module, weights: dict[str, Tensor], source: str | Path) -> None:
+    """Load weights into a module; every parameter comes from the weights, and every weight goes into the module.
+
+    Raises:
+        SGMError: If a tensor is missing or left over, or its shape differs; the error names the first ones.
+    """
+    own = module.state_dict()
+    missing = [name for name in own if name not in weights]
+    left_over = [name for name in weights if name not in own]
+    shapes = [name for name in own if name in weights and own[name].shape != weights[name].shape]
+    if missing or left_over or shapes:
+        faults = [f"it lacks {_first(missing)}"] * bool(missing) + [f"it has {_first(left_over)} too many"] * bool(left_over)
+        if shapes:
+            name = shapes[0]
+            faults.append(f"{name} has shape {tuple(weights[name].shape)} in place of {tuple(own[name].shape)}")
+        raise SGMError(
+            f"The weights of {source} do not fit the network that its configuration describes ({'; '.join(faults)}); fetch "
+            "or export the checkpoint again."
+        )
+    module.load_state_dict(weights)
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more tensors" if len(names) > 3 else "")
 
 
 def load_content(path: str | Path, hint: str = "check the path") -> dict[str, Any]:
@@ -85,8 +136,8 @@ def load_content(path: str | Path, hint: str = "check the path") -> dict[str, An
             f"{path} is damaged or holds Python objects beside tensors, which are not loaded for safety; export it as a "
             "plain state dict or as safetensors."
         ) from None
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).split("\n")[0][:120]
+    except Exception as error:  # of safetensors, torch, zipfile and pickle, whatever a damaged file makes them raise
+        reason = str(error).split("\n")[0][:120] or type(error).__name__
         raise SGMError(f"{path} cannot be read as weights ({reason}); it may be truncated, fetch it again.") from None
     if not isinstance(content, dict):
         raise SGMError(f"{path} holds no state dict (a mapping from names to tensors); export one from the model.")
@@ -94,7 +145,17 @@ def load_content(path: str | Path, hint: str = "check the path") -> dict[str, An
 
 
 def check_weights(weights: dict[str, Tensor], path: str | Path) -> None:
-    """Raise unless all weights are finite."""
+    """Raise unless all weights are dense, finite floating-point numbers of at least 16 bits; counters may be integers."""
     for name, tensor in weights.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if tensor.layout == torch.strided and tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise SGMError(
+                f"{name} of {path} has the shape {tuple(tensor.shape)} but not as many numbers; export the checkpoint again."
+            )
+        if tensor.layout != torch.strided or tensor.dtype not in (*_FLOATS, torch.int64, torch.int32, torch.bool):
+            kind = tensor.dtype if tensor.layout == torch.strided else tensor.layout
+            raise SGMError(
+                f"{name} of {path} must be floating-point numbers of 16, 32 or 64 bits, got {kind}; export the checkpoint "
+                "without quantisation."
+            )
+        if tensor.dtype in _FLOATS and not bool(torch.isfinite(tensor).all()):
             raise SGMError(f"{path} holds NaN or infinite weights in {name}; fetch or export the checkpoint again.")

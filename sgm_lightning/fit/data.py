@@ -18,6 +18,8 @@ from sgm_lightning.images import ImageFolder, Images
 from sgm_lightning.images.crop import Square
 from sgm_lightning.images.squares import Squares
 
+_LISTED = 100  # classes that a log lists
+
 
 @dataclass
 class _Sets:
@@ -123,8 +125,12 @@ class TrainingData(pl.LightningDataModule):
         for labels in (squares.labels, held_out.labels):
             _check_labels(labels, module.num_classes)
         rank_zero_info(f"Data: {len(rows)} pictures to train on, {len(kept)} held out.")
-        if module.num_classes is not None and self.source.class_names:
-            rank_zero_info("Classes: " + ", ".join(f"{i} {name}" for i, name in enumerate(self.source.class_names)) + ".")
+        if self.source.class_names and squares.labels is not None:
+            counts = np.bincount(squares.labels, minlength=len(self.source.class_names))
+            listed = [f"{i} {name} ({counts[i]})" for i, name in enumerate(self.source.class_names[:_LISTED])]
+            more = ", …" if len(self.source.class_names) > _LISTED else ""
+            unused = "" if module.num_classes is not None else "; the model has no classes and does not use them"
+            rank_zero_info(f"Classes, with numbers of pictures: {', '.join(listed)}{more}{unused}.")
         self._sets = _Sets(Draws(squares, rows, self.seed), held_out, kept)
 
     @property
@@ -177,7 +183,12 @@ class TrainingData(pl.LightningDataModule):
         """Open the pictures to train on and the held-out ones, once in each process."""
         if self._opened is not None:
             return self._opened
-        channels, size, _ = self.trainer.lightning_module.image_shape  # type: ignore[union-attr]
+        channels, size, width = self.trainer.lightning_module.image_shape  # type: ignore[union-attr]
+        if size != width:
+            raise SGMError(
+                f"Pictures become squares, got a model of {size} × {width} pixels; set sample_size of its "
+                "network to one side."
+            )
         squares = []
         for source in (self.source, self.held_out):
             if source is None:
@@ -243,6 +254,8 @@ def _check_pictures(source: Images, to_square: Square, as_they_are: bool) -> Non
             picture = source.picture(index)
         except SGMError:
             continue
+        if not as_they_are and picture.shape[2] == 3 and to_square.channels == 1:
+            rank_zero_info("The pictures have colours and the model has none: they become gray.")
         if as_they_are and picture.shape[2] != to_square.channels:
             raise SGMError(
                 f"The model has {to_square.channels} channels, got pictures of {picture.shape[2]}; set "

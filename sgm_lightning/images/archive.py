@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,10 @@ from sgm_lightning.errors import SGMError
 from sgm_lightning.images.base import ArrayImages
 from sgm_lightning.run.run_dir import RunDir
 
+_LARGE = 2**28  # bytes
+_PACKED_AT_MOST = 100  # times: pictures pack to a third, blank ones to a hundredth
+_CLASSES = 10_000_000
+
 
 def read_archive(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the images (N, H, W, C) uint8 and the labels (N,), if any, of an archive.
@@ -21,16 +26,60 @@ def read_archive(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         SGMError: If the archive cannot be read, or holds no such images.
     """
     try:
+        _check_sizes(path)
         with np.load(path, allow_pickle=False) as file:
             images, labels = file["arr_0"], file.get("arr_1", None)
     except FileNotFoundError:
         raise SGMError(f"There are no samples at {path}; draw or export them first.") from None
-    except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise SGMError(f"{path} cannot be read as samples ({error}); it must hold arr_0, uint8 NHWC.") from None
+    except SGMError:
+        raise
+    except Exception as error:  # of zipfile, zlib, struct and NumPy, whatever a damaged file makes them raise
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise SGMError(f"{path} cannot be read as samples ({reason}); it must hold arr_0, uint8 NHWC.") from None
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
         kind = f"{images.dtype} of shape {images.shape}"
         raise SGMError(f"arr_0 of {path} must be uint8 images of shape (N, H, W, C), got {kind}; export them as such.")
-    return images, labels
+    return images, None if labels is None else _whole_labels(labels, len(images), path)
+
+
+def _check_sizes(path: Path) -> None:
+    """Raise if an array's header names more bytes than the archive has for it, or the archive unpacks to absurdly many."""
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.file_size > _LARGE and info.file_size > _PACKED_AT_MOST * max(info.compress_size, 1):
+                raise SGMError(
+                    f"{info.filename} of {path} unpacks from {info.compress_size} bytes to {info.file_size}, as no pictures "
+                    "do; export the archive again."
+                )
+            if info.filename not in ("arr_0.npy", "arr_1.npy"):
+                continue
+            with archive.open(info) as member:
+                version = np.lib.format.read_magic(member)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(member)
+                expected = math.prod(shape) * dtype.itemsize
+            if expected > info.file_size:
+                raise SGMError(
+                    f"{info.filename} of {path} is said to have the shape {shape}, {expected} bytes, but holds "
+                    f"{info.file_size}; export the archive again."
+                )
+
+
+def _whole_labels(labels: np.ndarray, count: int, path: Path) -> np.ndarray:
+    """Return the labels as (N,) int64; (N, 1), as MedMNIST has, and whole numbers of floating type are taken as such."""
+    flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    whole = flat.dtype.kind in "iu" or (flat.dtype.kind == "f" and bool((np.isfinite(flat) & (flat == flat.round())).all()))
+    if flat.shape != (count,) or not whole:
+        raise SGMError(
+            f"arr_1 of {path} must be one whole number for each of the {count} images, got {labels.dtype} of shape "
+            f"{labels.shape}; export the labels as such, or leave them out."
+        )
+    if flat.min() < 0 or flat.max() >= _CLASSES:
+        raise SGMError(
+            f"Labels in arr_1 of {path} must be class numbers from 0 on, got {flat.min()} … {flat.max()}; export them as "
+            "such, or leave them out."
+        )
+    return flat.astype(np.int64)
 
 
 class NpzImages(ArrayImages):

@@ -85,7 +85,15 @@ class Square:
             return picture
         if picture.shape[2] == 1:
             return picture.repeat(self.channels, axis=2)
-        return np.array(Image.fromarray(picture).convert("L"))[..., None]
+        if picture.shape[2] != 3:
+            raise SGMError(
+                f"Pictures must have 1 or 3 channels, got an array of shape {picture.shape}, (height, width, channels); "
+                "export them in this order and without transparency."
+            )
+        if picture.dtype == np.uint8:
+            return np.array(Image.fromarray(picture).convert("L"))[..., None]
+        gray = picture.astype(np.float64) @ np.array([0.299, 0.587, 0.114])  # the weights of 8-bit pictures
+        return (gray.round() if picture.dtype == np.uint16 else gray).astype(picture.dtype)[..., None]
 
 
 def _resize(picture: np.ndarray, shorter: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ import torch
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.images.base import Images
-from sgm_lightning.images.decode import image_files, read_pixels
+from sgm_lightning.images.decode import read_pixels
+from sgm_lightning.images.listing import image_files
 
 
 class _Files(Images):
@@ -25,7 +27,7 @@ class _Files(Images):
         self._files = np.array([os.fsencode(file) for file in files])
         self.name = name
         if classes is not None:
-            self.class_names = sorted(set(classes), key=_natural)
+            self.class_names = sorted(set(classes), key=_by_number)
             number = {name: i for i, name in enumerate(self.class_names)}
             self.labels = torch.tensor([number[name] for name in classes])
 
@@ -44,9 +46,9 @@ class _Files(Images):
             try:
                 state = file.stat()
             except OSError:
-                digest.update(f"{file} missing".encode())
+                digest.update(os.fsencode(file) + b" missing")
             else:
-                digest.update(f"{file.resolve()} {state.st_size} {state.st_mtime_ns}".encode())
+                digest.update(os.fsencode(file.resolve()) + f" {state.st_size} {state.st_mtime_ns}".encode())
         return digest.hexdigest()
 
 
@@ -128,6 +130,10 @@ def _table(file: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]
     return reader.fieldnames or [], rows
 
 
-def _natural(name: str) -> tuple[bool, int, str]:
-    """Return a sort key that puts classes that are numbers in order of the numbers."""
-    return (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)
+def _by_number(name: str) -> tuple[bool, float, str]:
+    """Return a sort key that puts classes that are numbers first, in order of the numbers: 0, 1, 2, 10; 0.0, 1.0, 10.0."""
+    try:
+        number = float(name)
+    except ValueError:
+        number = math.nan
+    return (not math.isfinite(number), number if math.isfinite(number) else 0.0, name)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from sgm_lightning.classifiers import NoisyClassifier
-from sgm_lightning.files.digest import weights_sha256
+from sgm_lightning.diffusion import Denoiser
+from sgm_lightning.files.digest import module_settings, weights_sha256
 from sgm_lightning.run import DRAW_VERSION
 from sgm_lightning.version import __version__
 
@@ -24,6 +28,7 @@ def run_manifest(module: Any, data: Any, device: torch.device, settings: dict[st
     return {
         "draw_version": DRAW_VERSION,
         "weights": weights_sha256(module.denoiser.network.state_dict()),
+        "model": model_facts(module.denoiser),
         "classifiers": _classifiers(module.guidance),
         "seed": data.seed,
         "chunk_size": data.chunk_size,
@@ -35,6 +40,44 @@ def run_manifest(module: Any, data: Any, device: torch.device, settings: dict[st
         "version": __version__,
         "torch": torch.__version__,
     }
+
+
+def model_facts(denoiser: Denoiser) -> dict[str, Any]:
+    """Return what determines a model's samples besides its weights, as JSON types.
+
+    That is the process, what the network predicts, its codec, its classes, and its configuration, or its printed structure
+    where it has none.
+    """
+    model, network = denoiser.model, denoiser.network
+    process = denoiser.process.full()
+    levels = torch.stack(
+        [torch.stack([*process.scales(index), process.time(index)]).double() for index in range(process.num_steps)]
+    ).cpu()
+    config = getattr(network, "config", None)
+    facts = _plain(config) if isinstance(config, Mapping) else {"structure": _sha256(repr(network).encode())}
+    return {
+        "process": f"{process.num_steps} levels, sha256 {_sha256(levels.numpy().tobytes())}",
+        "prediction": model.prediction,
+        "variance": model.variance,
+        "codec": _codec(model.codec),
+        "classes": [model.num_classes, model.null_class],
+        "network": {"class": type(network).__name__, **facts},
+    }
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a network's own configuration without the notes of the library that wrote it."""
+    return json.loads(json.dumps({key: value for key, value in config.items() if not key.startswith("_")}, default=str))
+
+
+def _codec(codec: object) -> Any:
+    if isinstance(codec, torch.nn.Module):
+        return module_settings(codec)
+    return {"class": type(codec).__name__, **{key: str(value) for key, value in sorted(vars(codec).items())}}
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _classifiers(guidance: torch.nn.Module | None) -> list[str] | None:

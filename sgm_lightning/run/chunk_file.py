@@ -1,4 +1,4 @@
-"""A chunk on disk: an `.npz` whose zip comment holds its own size and SHA-256."""
+"""A chunk on disk: an `.npz` whose zip comment holds its own size, its owner and its SHA-256."""
 
 from __future__ import annotations
 
@@ -12,32 +12,47 @@ from pathlib import Path
 
 import numpy as np
 
-_SEAL = "sgm-chunk {size:016d} {digest}"
-_SEAL_BYTES = len(_SEAL.format(size=0, digest="0" * 64))
+_NAME = "sgm-chunk"
+_SEAL = _NAME + " {size:016d} {owner} {digest}"
+_SEAL_BYTES = len(_SEAL.format(size=0, owner="0" * 64, digest="0" * 64))
 
 
 class DamagedChunk(Exception):
     """Raised for a chunk file that is missing or differs from what was written."""
 
 
-def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Return the bytes of a chunk file, which `numpy.load` and any zip tool can read, too."""
+def owner_of(*facts: object) -> str:
+    """Return the owner that a seal names: the digest of all that a chunk's content depends on."""
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def pack(arrays: Mapping[str, np.ndarray], owner: str) -> bytes:
+    """Return the bytes of a chunk file, which `numpy.load` and any zip tool can read, too.
+
+    Args:
+        arrays: Content of the chunk.
+        owner: Result of `owner_of` for the chunk.
+    """
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     # The last two bytes of a zip file without a comment are the comment's length.
     body = buffer.getvalue()[:-2] + struct.pack("<H", _SEAL_BYTES)
-    seal = _SEAL.format(size=len(body) + _SEAL_BYTES, digest=hashlib.sha256(body).hexdigest())
+    seal = _seal(body, len(body) + _SEAL_BYTES, owner)
     return body + seal.encode()
 
 
-def unpack(data: bytes) -> dict[str, np.ndarray]:
+def unpack(data: bytes, owner: str) -> dict[str, np.ndarray]:
     """Return the arrays of a chunk.
 
+    Args:
+        data: Content of the file.
+        owner: Owner that the chunk must have.
+
     Raises:
-        DamagedChunk: If a single bit differs from what was written.
+        DamagedChunk: If a single bit differs from what was written, or the chunk has another owner.
     """
     body, seal = data[:-_SEAL_BYTES], data[-_SEAL_BYTES:]
-    if seal != _SEAL.format(size=len(data), digest=hashlib.sha256(body).hexdigest()).encode():
+    if seal != _seal(body, len(data), owner).encode():
         raise DamagedChunk
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
@@ -46,11 +61,16 @@ def unpack(data: bytes) -> dict[str, np.ndarray]:
         raise DamagedChunk from error
 
 
-def has_its_size(path: str | Path) -> bool:
-    """Return whether a file ends in a seal that names the file's actual size; only the seal is read."""
+def sealed_owner(path: str | Path) -> str | None:
+    """Return the owner of a chunk file; only the seal is read. None if the seal does not name the file's actual size."""
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         if size < _SEAL_BYTES:
-            return False
+            return None
         file.seek(-_SEAL_BYTES, os.SEEK_END)
-        return file.read(_SEAL_BYTES).startswith(_SEAL.format(size=size, digest="").encode())
+        words = file.read(_SEAL_BYTES).decode("ascii", "replace").split(" ")
+    return words[2] if len(words) == 4 and words[:2] == [_NAME, f"{size:016d}"] else None
+
+
+def _seal(body: bytes, size: int, owner: str) -> str:
+    return _SEAL.format(size=size, owner=owner, digest=hashlib.sha256(body).hexdigest())

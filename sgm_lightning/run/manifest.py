@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,29 @@ def agree(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dic
     return new
 
 
+def fingerprint(manifest: dict[str, Any]) -> str:
+    """Return the digest of all that determines a run's samples; each of its chunks is sealed with it."""
+    determining = {key: value for key, value in manifest.items() if key not in _RECORDED}
+    return hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()
+
+
+def read_manifest(file: Path) -> dict[str, Any]:
+    """Return the manifest on record.
+
+    Raises:
+        SGMError: If the file is missing or damaged.
+    """
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise SGMError(f"{file} cannot be read ({error}); restore it, or choose another run_dir.") from None
+    if not isinstance(content, dict):
+        raise SGMError(
+            f"{file} must hold the settings of a run, got {type(content).__name__}; restore it, or choose another run_dir."
+        )
+    return content
+
+
 def check(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     """Return the recorded manifest, if `agree` would accept the new one; write nothing.
 
@@ -55,10 +79,7 @@ def check(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dic
     Raises:
         SGMError: If the file cannot be read, or `agree` would refuse the new manifest.
     """
-    try:
-        old: dict[str, Any] = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise SGMError(f"{file} cannot be read ({error}); restore it, or choose another run_dir.") from None
+    old = read_manifest(file)
     drawn_by = old.get("draw_version", 1)
     if "draw_version" in manifest and drawn_by != manifest["draw_version"]:
         raise SGMError(

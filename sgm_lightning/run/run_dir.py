@@ -13,8 +13,8 @@ import numpy as np
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.atomic import cannot_write, remove_leftovers, write
-from sgm_lightning.run.chunk_file import DamagedChunk, has_its_size, pack, unpack
-from sgm_lightning.run.manifest import agree, check
+from sgm_lightning.run.chunk_file import DamagedChunk, owner_of, pack, sealed_owner, unpack
+from sgm_lightning.run.manifest import agree, check, fingerprint, read_manifest
 from sgm_lightning.run.merge import SCORES, first_images, merge, read_columns, with_columns
 
 _CHUNK = re.compile(r"chunk-(\d+)\.npz")
@@ -32,6 +32,8 @@ class RunDir:
         self.chunks = self.path / "chunks"
         self.claims = self.path / "claims"
         self._manifest = self.path / "manifest.json"
+        self._fingerprint: str | None = None  # of the manifest on record
+        self._sound: dict[int, tuple[int, int]] = {}  # size and time of each chunk file that is known to be this run's
         self._record = self.path / "merged.json"  # of the last merge: N, and the sizes of its files
 
     def open(self, manifest: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -47,7 +49,9 @@ class RunDir:
             raise SGMError(f"run_dir {self.path} cannot be written ({error.strerror}); set `--run_dir`.") from None
         for folder in (self.path, self.chunks):
             remove_leftovers(folder)
-        return agree(self._manifest, manifest, defaults or {})
+        agreed = agree(self._manifest, manifest, defaults or {})
+        self._fingerprint = fingerprint(agreed)
+        return agreed
 
     def holds(self, manifest: dict[str, Any], defaults: dict[str, Any] | None = None) -> bool:
         """Return whether the folder holds a run with this manifest; write nothing.
@@ -58,8 +62,12 @@ class RunDir:
         return self._manifest.is_file() and bool(check(self._manifest, manifest, defaults or {}))
 
     def manifest(self) -> dict[str, Any]:
-        """Return the recorded manifest."""
-        return dict(json.loads(self._manifest.read_text()))
+        """Return the recorded manifest.
+
+        Raises:
+            SGMError: If it is missing or damaged.
+        """
+        return read_manifest(self._manifest)
 
     def chunk_file(self, number: int) -> Path:
         """Return the path of one chunk's file."""
@@ -80,24 +88,38 @@ class RunDir:
     def _judged(self) -> Iterator[tuple[int, bool]]:
         """Yield every chunk that has a file, and whether the file has the right size.
 
-        All chunks of a run have one size, and each file records its own. So the listing of the folder is enough to judge
-        most files, and few are opened.
+        Of every file that is new since the last call, only the seal is read.
+
+        Raises:
+            SGMError: If a chunk was drawn by another run or is another chunk's.
         """
-        right: set[int] = set()
         for entry in self._listing():
             match = _CHUNK.fullmatch(entry.name)
             if match is None:
                 continue
+            number = int(match[1])
             try:
-                size = entry.stat().st_size
-                sound = size in right or has_its_size(entry.path)
+                stat = entry.stat()
+                state = (stat.st_size, stat.st_mtime_ns)
+                sealed = self._owner(number) if self._sound.get(number) == state else sealed_owner(entry.path)
             except FileNotFoundError:  # found damaged by another process
                 continue
             except OSError as error:
                 raise _cannot_read(Path(entry.path), error) from None
-            if sound:
-                right.add(size)
-            yield int(match[1]), sound
+            if sealed is not None and sealed != self._owner(number):
+                raise SGMError(
+                    f"{entry.path} was drawn by a run with other settings, or is another chunk; remove it, or choose "
+                    "another run_dir."
+                )
+            if sealed is not None:
+                self._sound[number] = state
+            yield number, sealed is not None
+
+    def _owner(self, number: int) -> str:
+        """Return the owner of a chunk: the run, by all that determines its samples, and the chunk's number."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self.manifest())
+        return owner_of(self._fingerprint, number)
 
     def count(self) -> int:
         """Return the number of chunk files."""
@@ -109,7 +131,7 @@ class RunDir:
 
     def write_chunk(self, number: int, **arrays: np.ndarray) -> None:
         """Write one chunk, whole or not at all."""
-        write(self.chunk_file(number), pack(arrays), new_folder=False)
+        write(self.chunk_file(number), pack(arrays, self._owner(number)), new_folder=False)
 
     def read_chunk(self, number: int) -> dict[str, np.ndarray]:
         """Return the arrays of one chunk.
@@ -118,7 +140,7 @@ class RunDir:
             DamagedChunk: If the chunk's checksum fails, or its file is gone.
         """
         try:
-            return unpack(self.chunk_file(number).read_bytes())
+            return unpack(self.chunk_file(number).read_bytes(), self._owner(number))
         except FileNotFoundError:
             raise DamagedChunk from None
         except OSError as error:  # of the disk, perhaps passing: the chunk itself may be sound

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sgm_lightning.files.atomic import write
-from sgm_lightning.run.chunk_file import DamagedChunk, pack, unpack
+from sgm_lightning.run.chunk_file import DamagedChunk, owner_of, pack, unpack
 
 
 class Sidecars:
@@ -15,7 +15,7 @@ class Sidecars:
 
     Args:
         run: Folder of the run.
-        key: Description of the measurement; rows with another key are ignored.
+        key: Description of the measurement; rows with another key, or of another chunk, are ignored.
     """
 
     def __init__(self, run: Path, key: str) -> None:
@@ -24,15 +24,14 @@ class Sidecars:
 
     def write(self, number: int, rows: dict[str, np.ndarray]) -> None:
         """Write the rows of chunk `number`."""
-        write(self._file(number), pack({**rows, "key": np.array(self.key)}))
+        write(self._file(number), pack(rows, owner_of(self.key, number)))
 
     def read(self, number: int) -> dict[str, np.ndarray] | None:
         """Return the rows of chunk `number`, or None."""
         try:
-            rows = unpack(self._file(number).read_bytes())
+            return unpack(self._file(number).read_bytes(), owner_of(self.key, number))
         except (OSError, DamagedChunk):
             return None
-        return rows if str(rows.pop("key", "")) == self.key else None
 
     def _file(self, number: int) -> Path:
         return self.folder / f"chunk-{number:06d}.npz"
