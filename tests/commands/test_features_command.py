@@ -4,10 +4,7 @@ import numpy as np
 from support.pictures import GRAY
 
 from sgm_lightning.cli import main
-from sgm_lightning.features import (
-    RandomConvolutions,
-    Reference,
-)
+from sgm_lightning.features import RandomConvolutions, Reference
 
 
 def test_the_features_command(tmp_path, capsys):

@@ -27,6 +27,8 @@ from sgm_lightning.compare.settings import check_names, predict_arguments, read_
 from sgm_lightning.images import ArrayImages
 from sgm_lightning.signals import EXIT_RESUMABLE
 
+compared_once = pytest.mark.xdist_group("compared")
+
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
@@ -35,6 +37,7 @@ def compared(tmp_path_factory):
     return folder
 
 
+@compared_once
 def test_tables_and_pictures(compared):
     output = compared / "compare"
     found = numbers(output)
@@ -63,6 +66,7 @@ def test_tables_and_pictures(compared):
     assert not list(output.rglob("*.tmp")) and not list((output / "claims").iterdir())
 
 
+@compared_once
 def test_differences_are_paired_and_corrected(compared):
     found = numbers(compared / "compare")["differences"]
     assert set(found) == {"noisy", "Self-guided, free"}  # real images have no seed
@@ -79,6 +83,7 @@ def test_differences_are_paired_and_corrected(compared):
     assert "# Paired differences to ancestral" in text and "## noisy" in text
 
 
+@compared_once
 def test_again_nothing_is_drawn_or_measured(compared, capsys):
     output = compared / "compare"
     runs = {name: times(output / name) for name in ("ancestral", "self_guided_free", "noisy", "real")}
@@ -88,6 +93,7 @@ def test_again_nothing_is_drawn_or_measured(compared, capsys):
     assert "finished" in capsys.readouterr().out and numbers(output) == before
 
 
+@compared_once
 def test_a_changed_setting_is_refused_and_a_new_one_joins(compared, tmp_path, capsys):
     """Order and company of a setting do not matter: it is measured by the same draws."""
     output = compared / "compare"
@@ -104,6 +110,7 @@ def test_a_changed_setting_is_refused_and_a_new_one_joins(compared, tmp_path, ca
     close(numbers(tmp_path / "compare")["rows"]["ancestral"]["metrics"], numbers(output)["rows"]["ancestral"]["metrics"])
 
 
+@compared_once
 def test_killed_in_the_middle(compared, tmp_path):
     """SIGKILL while the second setting is drawn; the same command ends as if nothing had been, the first one untouched."""
     config = comparison(tmp_path)
@@ -128,6 +135,7 @@ def test_killed_in_the_middle(compared, tmp_path):
     close(numbers(tmp_path / "compare"), numbers(compared / "compare"))
 
 
+@compared_once
 def test_killed_while_measuring(compared, tmp_path):
     """What is drawn and measured stays; the rest is measured as if nothing had been."""
     config, output = comparison(tmp_path), tmp_path / "compare"
@@ -161,6 +169,7 @@ def test_killed_while_measuring(compared, tmp_path):
     close(numbers(output), numbers(compared / "compare"))
 
 
+@compared_once
 @pytest.mark.slow
 def test_two_commands_share_the_work(compared, tmp_path):
     """Nothing is drawn or measured twice, and both leave what one leaves."""
@@ -186,6 +195,7 @@ def test_two_commands_share_the_work(compared, tmp_path):
     close(numbers(tmp_path / "compare"), numbers(compared / "compare"))
 
 
+@compared_once
 def test_a_signal_stops_the_whole_comparison(compared, tmp_path, monkeypatch, capsys):
     from sgm_lightning.compare.drawing import Planned
 

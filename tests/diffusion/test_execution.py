@@ -4,14 +4,10 @@ import warnings
 
 import pytest
 import torch
+from support.closed_forms import model
 from support.networks import EXACT, drawn, tiny
 
-from sgm_lightning import (
-    Execution,
-    MinorityScore,
-    SelfGuidance,
-    SGMError,
-)
+from sgm_lightning import Execution, MinorityScore, SelfGuidance, SGMError
 from sgm_lightning.scores import PerComplexity
 
 
@@ -51,7 +47,29 @@ def test_where_compiling_fails_the_network_runs_as_it_is(monkeypatch):
         assert torch.equal(drawn(denoiser), expected)
 
 
-def test_a_backward_that_does_not_compile_is_found_with_its_forward(monkeypatch):
+class Convolution(torch.nn.Module):
+    """A network that is one convolution, and a shift by class."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.shift = torch.nn.Conv2d(3, 3, 3, padding=1), torch.nn.Embedding(5, 3)
+
+    def forward(self, x, step, class_labels):
+        return self.layer(x).tanh() + self.shift(class_labels)[:, :, None, None]
+
+
+def convolution():
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return model(Convolution(), (3, 8, 8), "cosine", classes=5)
+
+
+# Tracing the family's whole network takes a minute; what is tried here is how its compiled calls are carried out.
+NETWORKS = [pytest.param(convolution, id="convolution"), pytest.param(tiny, id="adm", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_backward_that_does_not_compile_is_found_with_its_forward(monkeypatch, network):
     from torch._dynamo.backends.common import aot_autograd
 
     def no_backward(graph, inputs):
@@ -63,21 +81,22 @@ def test_a_backward_that_does_not_compile_is_found_with_its_forward(monkeypatch)
     backend = aot_autograd(fw_compiler=compiler, bw_compiler=no_backward)
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda network, **options: compiled(network, backend=backend, dynamic=False))
-    denoiser = tiny().denoiser(3)
+    denoiser = network().denoiser(3)
     expected = drawn(denoiser, guidance=EXACT)
     denoiser.execute(Execution(compile=True))
     with pytest.warns(UserWarning, match="uncompiled"):
         torch.testing.assert_close(drawn(denoiser, guidance=EXACT), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_a_compiled_backward_may_run_twice(monkeypatch):
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_compiled_backward_may_run_twice(monkeypatch, network):
     """As several guidances of one step need, or one that leaves complexity alone."""
     from torch._dynamo.backends.common import aot_autograd
 
     backend = aot_autograd(fw_compiler=lambda graph, inputs: graph.forward)
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda network, **options: compiled(network, backend=backend, dynamic=False))
-    denoiser, guidance = tiny().denoiser(2), SelfGuidance(MinorityScore(PerComplexity()), scale=0.5)
+    denoiser, guidance = network().denoiser(2), SelfGuidance(MinorityScore(PerComplexity()), scale=0.5)
     expected = drawn(denoiser, guidance=guidance)
     denoiser.execute(Execution(compile=True))
     with warnings.catch_warnings():

@@ -7,12 +7,7 @@ import torch
 from support.closed_forms import Counter, Mixture, alphas_cumprod, closed_form
 from torch import nn
 
-from sgm_lightning import (
-    DiffusionProcess,
-    MinorityScore,
-    NoiseLevel,
-    SampleNoise,
-)
+from sgm_lightning import DiffusionProcess, MinorityScore, NoiseLevel, SampleNoise
 from sgm_lightning.diffusion import make_betas
 from sgm_lightning.diffusion.noise import Purpose, generator
 

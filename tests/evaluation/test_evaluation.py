@@ -18,6 +18,7 @@ MODEL = {
 }
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_two_processes_and_any_batch_size(tmp_path, spaces):
     np.savez(tmp_path / "images.npz", arr_0=GRAY[:7].permute(0, 2, 3, 1).numpy())

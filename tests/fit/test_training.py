@@ -109,6 +109,7 @@ def test_ema_or_current_weights(tmp_path, folder):
         TrainedCheckpoint(str(tmp_path / "other.ckpt")).load()
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_killed_in_the_middle_and_resumed(tmp_path, folder):
     """Dropout on, gradients gathered, steps drawn by their losses; the pass over the data ends in the middle, too."""
@@ -135,6 +136,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path, folder):
         assert np.allclose(list(curves[0][name].values()), list(curves[1][name].values()), rtol=1e-4)
 
 
+@pytest.mark.xdist_group("processes")
 def test_a_signal_saves_and_a_longer_training_goes_on(tmp_path, folder):
     config = settings(folder, trainer__max_steps=100_000, writer__save_every=100_000, trainer__val_check_interval=100_000)
     config["model"]["lr_schedule"] = "constant"
@@ -155,6 +157,7 @@ def test_a_signal_saves_and_a_longer_training_goes_on(tmp_path, folder):
     assert again["optimizer_states"][0]["param_groups"][0]["lr"] == 5e-4
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_two_processes_take_the_same_step_as_one(tmp_path, folder):
     changes = {"model__dropout": 0.0, "model__warmup_steps": 0, "trainer__max_steps": 1, "trainer__val_check_interval": 1}
@@ -243,17 +246,19 @@ def test_held_out_classes_go_by_name(tmp_path, folder, capsys):
     assert fit(tmp_path, config) == 1
     assert "must be among those trained on, got medium" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "held_out" / "medium")
-    data = TrainingData(ImageFolder(str(folder)), ImageFolder(str(tmp_path / "held_out"), "subfolder"), batch_size=4)
-    data.trainer = SimpleNamespace(
-        lightning_module=SimpleNamespace(image_shape=(1, 8, 8), num_classes=2), world_size=1, global_rank=0
-    )
-    data.setup("fit")
-    batch = next(iter(data.val_dataloader()))
+
+    def data(world_size, **options):
+        found = TrainingData(ImageFolder(str(folder)), ImageFolder(str(tmp_path / "held_out"), "subfolder"), **options)
+        model = SimpleNamespace(image_shape=(1, 8, 8), num_classes=2)
+        found.trainer = SimpleNamespace(lightning_module=model, world_size=world_size, global_rank=0)
+        return found
+
+    alone = data(1, batch_size=4)
+    alone.setup("fit")
+    batch = next(iter(alone.val_dataloader()))
     assert batch.labels.tolist() == [1] * 4 and float(batch.images.mean()) > 0  # light, which is 0 in its own folder
-    data._sets, data._opened, data.trainer.world_size = None, None, 16
-    data.batch_size, data.held_out_limit = 1, 12
     with pytest.raises(SGMError, match="got 12 for 16 processes"):
-        data.setup("fit")
+        data(16, batch_size=1, held_out_limit=12).setup("fit")
 
 
 def test_a_run_goes_on_from_its_own_state(tmp_path, folder, capsys):

@@ -7,12 +7,7 @@ from support.closed_forms import mixture, step_of
 from support.paths import FASHION_CLASSES
 
 from sgm_lightning import DDIM, DDPM, Condition, DiffusersCheckpoint, SGMError
-from sgm_lightning.classifiers import (
-    ClassifierFlags,
-    NewClassifier,
-    TrainedClassifier,
-    save_classifier,
-)
+from sgm_lightning.classifiers import ClassifierFlags, NewClassifier, TrainedClassifier, save_classifier
 from sgm_lightning.diffusion.noise import SampleNoise
 from sgm_lightning.guidance import ClassifierGuidance, Window
 

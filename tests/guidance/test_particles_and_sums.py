@@ -8,10 +8,7 @@ from support.closed_forms import SHAPE, drawn, gaussian, mixture, step_of
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sgm_lightning import (
-    DDPM,
-    SelfGuidance,
-)
+from sgm_lightning import DDPM, SelfGuidance
 from sgm_lightning.diffusion.noise import SampleNoise
 from sgm_lightning.guidance import ParticleGuidance, Together, Window
 

@@ -105,13 +105,14 @@ def _worker(rank, port, folder):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.xdist_group("processes")
 def test_two_processes_equal_one(tmp_path):
     import socket
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(_worker, (port, tmp_path), nprocs=2)
+    multiprocessing.start_processes(_worker, (port, tmp_path), nprocs=2, start_method="fork")  # spares their imports
     one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     for name, expected in whole().items():
         assert one[name] == pytest.approx(expected, rel=1e-6) and two[name] == one[name], name

@@ -4,14 +4,7 @@ import pytest
 import torch
 from support.networks import TINY, tiny
 
-from sgm_lightning import (
-    DDPM,
-    BestOf,
-    FeatureDistance,
-    MinorityScore,
-    SelfGuidance,
-    Window,
-)
+from sgm_lightning import DDPM, BestOf, FeatureDistance, MinorityScore, SelfGuidance, Window
 from sgm_lightning.backbones import NewNetwork
 from sgm_lightning.predict import SamplingModule
 from sgm_lightning.predict.cost import sampling_cost

@@ -59,6 +59,7 @@ def test_predict_ends_with_the_table(tmp_path, spaces, capsys):
     assert (tmp_path / "test" / "scores-samples.csv").is_file()
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_ranks_that_sample_measure_too(tmp_path, spaces):
     """Two ranks draw and measure, the first one compares: the same numbers as one process finds."""

@@ -18,6 +18,8 @@ from sgm_lightning.diffusion import Denoiser
 from sgm_lightning.files.process import started
 from sgm_lightning.signals import EXIT_RESUMABLE
 
+pytestmark = pytest.mark.xdist_group("interruption")
+
 SMALL = {"model__spacing": 8, "data__init_args__num_samples": 10}
 SETTINGS = settings(**SMALL)
 # Long enough that a job which loses a rank cannot end the run before it is stopped: Lightning looks every 5 s.
@@ -123,11 +125,12 @@ def test_threads_are_taken_from_the_run(tmp_path):
     assert predict(tmp_path, "run", SETTINGS) == 0
     one = (tmp_path / "run/samples.npz").read_bytes()
     chunks(tmp_path / "run")[2].unlink()
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
     assert predict(tmp_path, "run", settings(**SMALL, model__threads=None)) == 0
     assert torch.get_num_threads() == 1 and (tmp_path / "run/samples.npz").read_bytes() == one
     assert predict(tmp_path, "run", settings(**SMALL, model__threads=2)) == 1
-    torch.set_num_threads(2)
+    torch.set_num_threads(before)
 
 
 # Bad disks, through the command line: one sentence, and a run that goes on once the disk is good.
@@ -201,6 +204,7 @@ def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.slow
 def test_torchrun(tmp_path, reference):
     assert start(tmp_path, "run", "torchrun", SETTINGS).wait(timeout=120) == 0
     assert (tmp_path / "run/samples.npz").read_bytes() == reference

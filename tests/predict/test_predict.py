@@ -46,6 +46,7 @@ def test_resume_extend_and_refuse(tmp_path, capsys):
     assert "other settings" in capsys.readouterr().err
 
 
+@pytest.mark.xdist_group("processes")
 def test_two_processes_draw_the_same_bytes(tmp_path):
     assert predict(tmp_path, "one") == 0
     file = tmp_path / "two.yaml"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from support.closed_forms import SHAPE, TwoModes, closed_form, drawn, gaussian, mixture
+from support.closed_forms import SHAPE, Gaussian, TwoModes, closed_form, drawn, gaussian, mixture
 from support.paths import FASHION_CLASSES
 
 from sgm_lightning import (
@@ -62,11 +62,11 @@ def test_boosted_start_and_later_begin():
 @pytest.mark.parametrize("k", [0.25, 4.0])
 def test_rescaling_draws_the_gaussian_of_another_temperature(k):
     """N(μ, σ²) becomes N(μ, σ² / k), exactly: the rescaled model is that Gaussian's."""
-    sigma = 0.2
-    chain = TemporalScoreRescaling(k, sigma, DDPM(clip=False))
-    x = drawn(chain, gaussian(sigma**2, 100), range(200))
+    sigma, shape = 0.2, (1, 8, 8)  # every pixel is a sample
+    given, wanted = (closed_form(Gaussian(0.3, variance), 100, shape) for variance in (sigma**2, sigma**2 / k))
+    x = drawn(TemporalScoreRescaling(k, sigma, DDPM(clip=False)), given, range(50))
     assert float(x.mean()) == pytest.approx(0.3, abs=0.02)
-    expected = drawn(DDPM(clip=False), gaussian(sigma**2 / k, 100), range(200))
+    expected = drawn(DDPM(clip=False), wanted, range(50))
     torch.testing.assert_close(x, expected, rtol=1e-3, atol=1e-4)
 
 

@@ -5,12 +5,7 @@ import torch
 from support.paths import GOLDENS
 from torch import nn
 
-from sgm_lightning import (
-    LPIPS,
-    FeatureDistance,
-    Lp,
-    SGMError,
-)
+from sgm_lightning import LPIPS, FeatureDistance, Lp, SGMError
 
 
 def test_feature_distance_measures_in_the_extractors_space():

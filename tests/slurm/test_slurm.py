@@ -17,7 +17,7 @@ from support import trainings
 from support.paths import ROOT
 from support.runs import predict, settings
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 HERE = Path(__file__).parent
 SETTINGS = settings(model__spacing=20, data__init_args__num_samples=40)
 

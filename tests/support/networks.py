@@ -2,14 +2,7 @@
 
 import torch
 
-from sgm_lightning import (
-    DDPM,
-    ADMFlags,
-    Condition,
-    SampleNoise,
-    SelfGuidance,
-    Window,
-)
+from sgm_lightning import DDPM, ADMFlags, Condition, SampleNoise, SelfGuidance, Window
 from sgm_lightning.backbones import NewNetwork
 
 TINY = ADMFlags(
