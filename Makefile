@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Which tests; all of a machine without a GPU and a network: make test MARKERS="not gpu and not network"
 MARKERS ?= not slow and not gpu and not slurm and not network
+# In how many processes, of one thread each; 0: in one, of two threads.
+WORKERS ?= auto
 
 .PHONY: demo test lint docs clean
 
@@ -10,7 +12,7 @@ demo: .venv/ready
 	$(BIN)/sgm-lightning predict --config fashion_mnist --run_dir runs/fashion_mnist
 
 test: .venv/ready
-	$(BIN)/python -m pytest -m "$(MARKERS)"
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup -m "$(MARKERS)"
 
 lint: .venv/ready
 	$(BIN)/ruff check .

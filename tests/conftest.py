@@ -1,54 +1,23 @@
-import json
+"""Fixtures that several rooms use; what is not a fixture lies in `support`."""
+
 import os
-import subprocess
-from pathlib import Path
 
-import pytest
-import torch
+# One thread a worker: several of them share the machine.
+WORKERS = "PYTEST_XDIST_WORKER" in os.environ
+if WORKERS:
+    os.environ["OMP_NUM_THREADS"] = "1"
 
-from sgm_lightning import ADMCheckpoint, ADMFlags
+import shutil  # noqa: E402
+import subprocess  # noqa: E402
 
-GOLDENS = Path(os.environ.get("SGM_GOLDENS", Path(__file__).parent / "goldens"))
-FASHION = Path(__file__).parents[1] / "checkpoints" / "fashion_mnist_28"
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from support import levels  # noqa: E402
+from support.evaluations import space  # noqa: E402
+from support.goldens import golden_flags  # noqa: E402
+from support.paths import GOLDENS  # noqa: E402
 
-
-def golden_flags(network: str, diffusion: dict) -> ADMFlags:
-    """The released constructor arguments of a golden network as flags."""
-    args = json.loads((GOLDENS / f"{network}.json").read_text())
-    size = args["image_size"]
-    channels = args["in_channels"]
-    upsampler = torch.load(GOLDENS / f"{network}.pt", weights_only=True)["input_blocks.0.0.weight"].shape[1] > channels
-    return ADMFlags(
-        image_size=size,
-        num_channels=args["model_channels"],
-        num_res_blocks=args["num_res_blocks"],
-        channel_mult=",".join(map(str, args["channel_mult"])),
-        attention_resolutions=",".join(str(size // factor) for factor in args["attention_resolutions"]),
-        num_heads=args["num_heads"],
-        num_head_channels=args["num_head_channels"],
-        use_scale_shift_norm=args["use_scale_shift_norm"],
-        resblock_updown=args["resblock_updown"],
-        use_new_attention_order=args["use_new_attention_order"],
-        learn_sigma=args["out_channels"] == 2 * channels,
-        class_cond=args["num_classes"] is not None,
-        num_classes=args["num_classes"] or 1000,
-        in_channels=channels,
-        diffusion_steps=diffusion["steps"],
-        noise_schedule=diffusion["noise_schedule"],
-        large_size=size if upsampler else None,
-        small_size=size // 2 if upsampler else None,
-    )
-
-
-def changed(config: dict, changes: dict) -> dict:
-    """The settings with others in their places, named as in `model__guidance__init_args`."""
-    for path, value in changes.items():
-        node = config
-        *parents, last = path.split("__")
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    return config
+from sgm_lightning import ADMCheckpoint  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -60,8 +29,22 @@ def golden_backbone():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _two_threads():
-    torch.set_num_threads(2)
+def _threads():
+    torch.set_num_threads(1 if WORKERS else 2)
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SGM_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def away(tmp_path, monkeypatch):
+    """A working directory with nothing in it."""
+    folder = tmp_path / "away"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.fixture
@@ -75,3 +58,23 @@ def small_disk(tmp_path):
         pytest.skip("a tmpfs cannot be mounted here")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture
+def spaces(tmp_path):
+    """Two spaces of features, each of which chooses the other's tail."""
+    return {"one": space(tmp_path, 0, "other"), "other": space(tmp_path, 1, "one")}
+
+
+@pytest.fixture(scope="session")
+def scored_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scored")
+    assert levels.score(folder) == 0
+    return folder
+
+
+@pytest.fixture
+def scored(scored_once, tmp_path):
+    """A folder with levels and the parts that they were made of."""
+    shutil.copytree(scored_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import test_training
 import yaml
 from PIL import Image
-from test_cli import ROOT, predict, settings
+from support import trainings
+from support.paths import ROOT
+from support.runs import predict, settings
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 HERE = Path(__file__).parent
 SETTINGS = settings(model__spacing=20, data__init_args__num_samples=40)
 
@@ -168,7 +169,7 @@ def training(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     for i in range(16):
         Image.fromarray(np.full((8, 8), 16 * i, np.uint8)).save(root / f"{i:02d}.png")
-    return test_training.settings(root, writer__save_every=20, trainer__val_check_interval=100, data__init_args__cache=False)
+    return trainings.settings(root, writer__save_every=20, trainer__val_check_interval=100, data__init_args__cache=False)
 
 
 @pytest.mark.parametrize(("nodes", "how", "steps"), [(1, "requeue", 300), (2, "USR1", 100)])
@@ -180,9 +181,9 @@ def test_fit_goes_on_after(slurm, tmp_path, training, nodes, how, steps):
     job.call(*(["scontrol", "requeue", job.id] if how == "requeue" else ["scancel", "--signal=USR1", job.id]))
     job.wait("COMPLETED")
     assert job.fields()[0][1] == 1 and "Resuming at step" in logs(job)
-    found = test_training.state(tmp_path)
+    found = trainings.state(tmp_path)
     assert found["global_step"] == steps and found["averaging_state"]["n_averaged"] == steps
     if nodes == 1:  # at as many threads: Adam makes rounding grow
-        line, environment = test_training.command(tmp_path, training, "whole")
+        line, environment = trainings.command(tmp_path, training, "whole")
         subprocess.run(line, env=environment, check=True, capture_output=True, timeout=170)
-        test_training.same(found, test_training.state(tmp_path, "whole"))
+        trainings.same(found, trainings.state(tmp_path, "whole"))

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from sgm_lightning import Condition
+from sgm_lightning import Condition, SampleNoise
 from sgm_lightning.backbones import NetworkBackbone
 from sgm_lightning.diffusion import Step, make_betas
 
@@ -119,24 +119,16 @@ class TwoModes(nn.Module):
         return (1 - alpha).sqrt() * (x - alpha.sqrt() * mean) / total
 
 
-class RecordedNoise:
-    """The noise of a recorded case, by the names of its tensors."""
+def drawn(method, denoiser, indices=range(8), guidance=None, condition=None, seed=0):
+    """What a method draws with a denoiser."""
+    return method(denoiser, SampleNoise(seed, indices, denoiser.image_shape), guidance, condition)
 
-    def __init__(self, tensors):
-        self.tensors = tensors
-        self.indices = range(tensors["x_T"].shape[0] if "x_T" in tensors else 2)
 
-    def start(self):
-        return self.tensors["x_T"]
+class Listed:
+    """Draws from a list."""
 
-    def step(self, index, visit=0):
-        return self.tensors[f"step_noise_{index:03d}"]
+    def __init__(self, draws):
+        self.draws = draws
 
     def draw(self, purpose, index, number):
-        return self.tensors[f"mc_noise_{index:03d}_{number}"]
-
-    def ahead_step(self, index, visit=0):
-        pass
-
-    def ahead(self, purpose, index, number):
-        pass
+        return self.draws[number]

@@ -1,0 +1,26 @@
+"""Distances between images."""
+
+import pytest
+import torch
+from support.paths import GOLDENS
+from torch import nn
+
+from sgm_lightning import LPIPS, FeatureDistance, Lp, SGMError
+
+
+def test_feature_distance_measures_in_the_extractors_space():
+    a, b = torch.rand(2, 3, 1, 4, 4)
+    double = nn.Conv2d(1, 1, 1, bias=False)
+    double.weight.data.fill_(2.0)
+    assert torch.allclose(FeatureDistance(double)(a, b), 2 * Lp()(a, b))
+
+
+def test_lpips_on_small_gray_images(caplog):
+    distance = LPIPS("squeeze", features=GOLDENS / "squeezenet_features_random.safetensors")
+    a, b = torch.rand(2, 3, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert torch.equal(distance(a, a), torch.zeros(3))
+    found = distance(a, b)
+    assert found.shape == (3,) and bool((found > 0).all()) and "enlarged" in caplog.text
+    assert torch.allclose(found, distance(a.repeat(1, 3, 1, 1), b.repeat(1, 3, 1, 1)))
+    with pytest.raises(SGMError, match="lack"):
+        LPIPS("vgg", features=GOLDENS / "squeezenet_features_random.safetensors")

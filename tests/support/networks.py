@@ -1,0 +1,41 @@
+"""A small random network of the ADM family, and samples that are drawn with it."""
+
+import torch
+
+from sgm_lightning import DDPM, ADMFlags, Condition, SampleNoise, SelfGuidance, Window
+from sgm_lightning.backbones import NewNetwork
+
+TINY = ADMFlags(
+    image_size=8,
+    num_channels=32,
+    channel_mult="1,2",
+    num_res_blocks=1,
+    num_head_channels=16,
+    attention_resolutions="4",
+    resblock_updown=True,
+    use_scale_shift_norm=True,
+    learn_sigma=True,
+    class_cond=True,
+    num_classes=5,
+)
+LABELS = Condition(torch.tensor([0, 3, 4]))
+
+
+def tiny(null_class=False):
+    """A network of the ADM family whose every weight counts; its last class may stand for "any"."""
+    backbone = NewNetwork(TINY).load()
+    if null_class:
+        backbone.network.register_to_config(null_class=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for weight in backbone.network.parameters():
+            torch.nn.init.normal_(weight, std=0.15) if weight.ndim > 1 else torch.nn.init.uniform_(weight, -0.3, 0.3)
+    return backbone
+
+
+def drawn(denoiser, sampler=None, guidance=None):
+    noise = SampleNoise(0, range(3), denoiser.image_shape)
+    return (sampler or DDPM())(denoiser, noise, guidance, LABELS)
+
+
+EXACT = SelfGuidance(scale=0.5, window=Window(interval=2))
