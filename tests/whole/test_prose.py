@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "sgm_lightning"
 LIMIT = 125  # characters, as in the code
 FEWEST_WORDS = 3

@@ -13,7 +13,7 @@ from PIL import Image
 from sgm_lightning.cli import COMMANDS, main, markdown_table
 from sgm_lightning.commands import renamed
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TYPED = [ROOT / "README.md", ROOT / "docs/index.md", *sorted((ROOT / "docs/guides").glob("*.md"))]
 ELSEWHERE = ("checkpoints", "slurm", "benchmarks", "tests")  # whose pages have links, too
