@@ -102,17 +102,11 @@ def check(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dic
 def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
     """Return the dotted key and both values wherever two JSON values differ."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
-        return [] if old == new or _names_file(old, new) else [(key, old, new)]
+        return [] if old == new else [(key, old, new)]
     found = []
     for name in sorted({*old, *new}):
         found += _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
     return found
-
-
-def _names_file(old: Any, new: Any) -> bool:
-    """Return whether a file has a digest now but only a name on record, as in runs older than file digests."""
-    texts = isinstance(old, str) and isinstance(new, str)
-    return texts and new.startswith(FILE) and not old.startswith(FILE)
 
 
 def _json(manifest: dict[str, Any]) -> str:
