@@ -111,6 +111,7 @@ def test_a_changed_setting_is_refused_and_a_new_one_joins(compared, tmp_path, ca
 
 
 @compared_once
+@pytest.mark.slow
 def test_killed_in_the_middle(compared, tmp_path):
     """SIGKILL while the second setting is drawn; the same command ends as if nothing had been, the first one untouched."""
     config = comparison(tmp_path)

@@ -27,11 +27,17 @@ LONG = settings(**{**SMALL, "data__init_args__num_samples": 40})
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """`samples.npz` of a run that nobody disturbed."""
-    folder = tmp_path_factory.mktemp("reference")
+def undisturbed(tmp_path_factory):
+    """A run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
     assert predict(folder, "run", SETTINGS) == 0
-    return (folder / "run/samples.npz").read_bytes()
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def reference(undisturbed):
+    """Its `samples.npz`."""
+    return (undisturbed / "samples.npz").read_bytes()
 
 
 def chunks(run):
@@ -52,7 +58,9 @@ def when(condition, then, timeout=60):
     return thread
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize(
+    "name", ["SIGTERM", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGINT", "SIGUSR1"))]
+)
 def test_a_signal_ends_predict_within_a_step(tmp_path, capsys, reference, name, monkeypatch):
     run = tmp_path / "run"
     before = signal.getsignal(signal.SIGTERM)
@@ -95,9 +103,8 @@ def test_a_slurm_training_checkpoint_is_refused(tmp_path, capsys):
     assert "hpc_ckpt_1.ckpt" in capsys.readouterr().err
 
 
-def test_damage_is_drawn_again_and_nothing_else(tmp_path, reference):
-    run = tmp_path / "run"
-    assert predict(tmp_path, "run", SETTINGS) == 0
+def test_damage_is_drawn_again_and_nothing_else(tmp_path, undisturbed, reference):
+    run = shutil.copytree(undisturbed, tmp_path / "run")
     files = chunks(run)
     kept = {path: path.stat().st_mtime_ns for path in files}
     files[0].unlink()
@@ -118,17 +125,16 @@ def test_damage_is_drawn_again_and_nothing_else(tmp_path, reference):
     assert (run / "samples.npz").read_bytes() == reference
 
 
-def test_threads_are_taken_from_the_run(tmp_path):
+def test_threads_are_taken_from_the_run(tmp_path, undisturbed, reference):
     """A run drawn with one thread goes on with one, whatever the process has."""
     import torch
 
-    assert predict(tmp_path, "run", SETTINGS) == 0
-    one = (tmp_path / "run/samples.npz").read_bytes()
+    shutil.copytree(undisturbed, tmp_path / "run")
     chunks(tmp_path / "run")[2].unlink()
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     assert predict(tmp_path, "run", settings(**SMALL, model__threads=None)) == 0
-    assert torch.get_num_threads() == 1 and (tmp_path / "run/samples.npz").read_bytes() == one
+    assert torch.get_num_threads() == 1 and (tmp_path / "run/samples.npz").read_bytes() == reference
     assert predict(tmp_path, "run", settings(**SMALL, model__threads=2)) == 1
     torch.set_num_threads(before)
 
@@ -136,7 +142,7 @@ def test_threads_are_taken_from_the_run(tmp_path):
 # Bad disks, through the command line: one sentence, and a run that goes on once the disk is good.
 
 
-@pytest.mark.parametrize("free", [28, 16, 4])
+@pytest.mark.parametrize("free", [*(pytest.param(free, marks=pytest.mark.slow) for free in (28, 16)), 4])
 def test_full_disk_at_any_moment(small_disk, tmp_path, capsys, reference, free):
     """From manifest and configuration over claims, events and chunks to the merge."""
     ballast = small_disk / "ballast"

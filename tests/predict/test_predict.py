@@ -236,8 +236,9 @@ def test_without_a_progress_bar(tmp_path, capsys):
 
 
 def test_bfloat16_network_and_no_logger(tmp_path):
-    assert predict(tmp_path, "full") == 0
-    assert predict(tmp_path, "mixed", settings(trainer__precision="bf16-mixed")) == 0
+    two = {"data__init_args__num_samples": 2}
+    assert predict(tmp_path, "full", settings(**two)) == 0
+    assert predict(tmp_path, "mixed", settings(**two, trainer__precision="bf16-mixed")) == 0
     first, second = images(tmp_path, "full").astype(int), images(tmp_path, "mixed").astype(int)
     assert 0 < np.abs(first - second).mean() < 30
 
