@@ -14,6 +14,7 @@ from sgm_lightning.images import RunImages
 from sgm_lightning.run.run_dir import RunDir
 
 _NOT_MEASURES = ("index", "label")
+_WIDTH = 100  # characters
 
 
 def show(run: str, rarest: int = 10, commonest: int = 0, by: str = "score", output: str | None = None) -> None:
@@ -46,18 +47,26 @@ def show(run: str, rarest: int = 10, commonest: int = 0, by: str = "score", outp
             title = f"{len(rows)} of {len(order)} samples with the {word} {by}"
             captions = [f"sample {columns['index'][row]:.0f}\n{by} {columns[by][row]:.4g}" for row in rows]
             blocks.append((title, images.read(rows.tolist()).permute(0, 2, 3, 1).numpy(), captions))
-            print(f"{title}\n\n{_table(columns, rows)}\n")
+            print(f"{title}\n\n{_table(columns, rows, by)}\n")
     file = Path(output) if output else Path(run) / "shown.png"
     save_contact_sheet(file, blocks)
     print(f"Their images: {file}")
 
 
-def _table(columns: dict[str, np.ndarray], rows: np.ndarray) -> str:
-    lines = [
-        [f"{values[row]:.0f}" if name in _NOT_MEASURES else f"{values[row]:.4g}" for name, values in columns.items()]
-        for row in rows
-    ]
-    return plain_table([list(columns), *lines])
+def _table(columns: dict[str, np.ndarray], rows: np.ndarray, by: str) -> str:
+    """Return index, label and `by` of the rows, and as many of the other columns as a terminal is wide."""
+    first = [name for name in columns if name in _NOT_MEASURES] + [by]
+    text = ""
+    for count in range(len(columns) - len(first) + 1):
+        shown = [*first, *[name for name in columns if name not in first][:count]]
+        lines = [
+            [f"{columns[n][row]:.0f}" if n in _NOT_MEASURES else f"{columns[n][row]:.4g}" for n in shown] for row in rows
+        ]
+        wider = plain_table([shown, *lines])
+        if text and max(map(len, wider.splitlines())) > _WIDTH:
+            break
+        text = wider
+    return text
 
 
 def run(args: list[str]) -> None:

@@ -40,8 +40,15 @@ def test_any_column(run, tmp_path, capsys):
     run.add_scores({"far": np.array([1.0, 2.0, 9.0, 0.0, 3.0])})
     file = tmp_path / "far.png"
     assert main(["show", str(run.path), "--rarest", "1", "--by", "far", "--output", str(file)]) == 0
-    assert rows(capsys.readouterr().out, "1 of 5 samples with the highest far") == [["2", "nan", "9"]]
+    assert rows(capsys.readouterr().out, "1 of 5 samples with the highest far") == [["2", "9", "nan"]]
     assert file.is_file() and not (run.path / "shown.png").exists()
+
+
+def test_the_table_is_as_wide_as_a_terminal(run, capsys):
+    run.add_scores({f"measure_{number}": np.arange(5.0) for number in range(20)})
+    assert main(["show", str(run.path), "--rarest", "1", "--by", "measure_19"]) == 0
+    header = capsys.readouterr().out.splitlines()[2]
+    assert header.split()[:3] == ["index", "measure_19", "score"] and 60 < len(header) <= 100
 
 
 @pytest.mark.parametrize(
