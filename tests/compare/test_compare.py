@@ -137,6 +137,7 @@ def test_killed_in_the_middle(compared, tmp_path):
 
 
 @compared_once
+@pytest.mark.slow
 def test_killed_while_measuring(compared, tmp_path):
     """What is drawn and measured stays; the rest is measured as if nothing had been."""
     config, output = comparison(tmp_path), tmp_path / "compare"
@@ -197,6 +198,7 @@ def test_two_commands_share_the_work(compared, tmp_path):
 
 
 @compared_once
+@pytest.mark.slow
 def test_a_signal_stops_the_whole_comparison(compared, tmp_path, monkeypatch, capsys):
     from sgm_lightning.compare.drawing import Planned
 
@@ -211,6 +213,7 @@ def test_a_signal_stops_the_whole_comparison(compared, tmp_path, monkeypatch, ca
     close(numbers(tmp_path / "compare"), numbers(compared / "compare"))
 
 
+@pytest.mark.slow
 def test_a_method_from_elsewhere(tmp_path, monkeypatch):
     """A sampling method and a guidance from the user's own module, by class path: no edit here."""
     (tmp_path / "my_methods.py").write_text(

@@ -80,6 +80,7 @@ def test_a_primary_endpoint_is_what_every_sample_has(tmp_path):
     assert set(module.per_sample_names()) == set(evaluation.compute().per_sample)
 
 
+@pytest.mark.slow
 def test_finished_is_what_predict_would_not_touch(tmp_path, capsys, monkeypatch):
     """A classifier trained anew at the same path is another method; another way to run the same is not."""
     file = tmp_path / "classifier.safetensors"

@@ -150,6 +150,7 @@ def test_in_test_beside_the_frechet_distance_alone(tmp_path, spaces, panels, cap
     assert panels["histograms"] == ["farthest (k=3), other"] and (tmp_path / "out" / "extremes.png").is_file()
 
 
+@pytest.mark.slow
 def test_in_compare(tmp_path, spaces, panels):
     config = comparison(tmp_path, num_samples=4, ancestral=None, other={"model": {"spacing": 3}})
     config["evaluation"]["spaces"] = spaces

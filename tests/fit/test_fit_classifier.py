@@ -72,6 +72,7 @@ def drawn(folder, name):
         return file["arr_0"]
 
 
+@pytest.mark.slow
 def test_from_scores_to_samples(scored, capsys):
     tmp_path = scored
     assert fit(tmp_path) == 0

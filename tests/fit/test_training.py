@@ -137,6 +137,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path, folder):
 
 
 @pytest.mark.xdist_group("processes")
+@pytest.mark.slow
 def test_a_signal_saves_and_a_longer_training_goes_on(tmp_path, folder):
     config = settings(folder, trainer__max_steps=100_000, writer__save_every=100_000, trainer__val_check_interval=100_000)
     config["model"]["lr_schedule"] = "constant"
@@ -351,6 +352,7 @@ def test_broken_pictures_in_worker_processes(tmp_path, folder, capsys):
     assert error.startswith(" At most 1 pictures may be broken, got 2") and "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(tmp_path, folder, capsys):
     config = settings(folder, model__warmup_steps=0, trainer__gradient_clip_val=0.0, writer__save_every=1)
     config["trainer"]["val_check_interval"] = 100

@@ -142,7 +142,8 @@ def test_threads_are_taken_from_the_run(tmp_path, undisturbed, reference):
 # Bad disks, through the command line: one sentence, and a run that goes on once the disk is good.
 
 
-@pytest.mark.parametrize("free", [*(pytest.param(free, marks=pytest.mark.slow) for free in (28, 16)), 4])
+@pytest.mark.parametrize("free", [28, 16, 4])
+@pytest.mark.slow
 def test_full_disk_at_any_moment(small_disk, tmp_path, capsys, reference, free):
     """From manifest and configuration over claims, events and chunks to the merge."""
     ballast = small_disk / "ballast"

@@ -47,6 +47,7 @@ def test_resume_extend_and_refuse(tmp_path, capsys):
 
 
 @pytest.mark.xdist_group("processes")
+@pytest.mark.slow
 def test_two_processes_draw_the_same_bytes(tmp_path):
     assert predict(tmp_path, "one") == 0
     file = tmp_path / "two.yaml"
@@ -162,8 +163,11 @@ def test_a_run_of_before_an_option_existed_goes_on(tmp_path):
     "sampler",
     [
         {"class_path": "BestOf", "init_args": {"num_candidates": 3, "stages": [[0.5, 2]]}},
-        {"class_path": "BestOf", "init_args": {"num_candidates": 2, "tilt": 1.0, "sampler": {"class_path": "DDIM"}}},
-        {"class_path": "DPMSolverPlusPlus", "init_args": {"stochastic": True}},
+        pytest.param(
+            {"class_path": "BestOf", "init_args": {"num_candidates": 2, "tilt": 1.0, "sampler": {"class_path": "DDIM"}}},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"class_path": "DPMSolverPlusPlus", "init_args": {"stochastic": True}}, marks=pytest.mark.slow),
     ],
     ids=["best", "tilted", "solver"],
 )
