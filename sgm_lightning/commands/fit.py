@@ -81,6 +81,7 @@ def train(cli: type[TrainingCLI], module: type[pl.LightningModule], args: list[s
             subclass_mode_data=True,
             save_config_callback=None,
             seed_everything_default=False,
+            auto_configure_optimizers=False,
             trainer_class=RunTrainer,
             trainer_defaults={
                 **TRAINER_DEFAULTS,

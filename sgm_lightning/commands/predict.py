@@ -71,6 +71,7 @@ def predict(args: list[str], cli: type[SamplingCLI] = SamplingCLI) -> SamplingCL
             subclass_mode_data=True,
             save_config_callback=None,
             seed_everything_default=False,
+            auto_configure_optimizers=False,
             trainer_class=RunTrainer,
             trainer_defaults={**TRAINER_DEFAULTS, "inference_mode": False, "callbacks": [SamplingProgress()]},
             args=args,

@@ -32,6 +32,7 @@ def test(args: list[str]) -> None:
             EvaluatedImages,
             save_config_callback=None,
             seed_everything_default=False,
+            auto_configure_optimizers=False,
             trainer_defaults={**TRAINER_DEFAULTS, "logger": False},
             args=args,
         )

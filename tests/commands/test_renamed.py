@@ -98,3 +98,12 @@ def test_an_old_key_is_told(rows):
     assert told in refused("compare", {"base": {"model": {"old_draws": 1}}})
     with command_line(["fit", "--config={model: {old_draws: 1}}"]):
         pass
+
+
+@pytest.mark.parametrize("command", ["predict", "fit", "fit_classifier", "test", "estimate"])
+def test_no_option_is_offered_that_has_no_effect(command, capsys):
+    """Lightning's command line adds an optimizer and a schedule of its own; ours are arguments of the model."""
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    assert "--trainer.max_steps" in text and "--optimizer" not in text and "--lr_scheduler" not in text
