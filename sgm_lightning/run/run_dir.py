@@ -99,14 +99,14 @@ class RunDir:
                 continue
             number = int(match[1])
             try:
-                stat = entry.stat()
+                stat, owner = entry.stat(), self._owner(number)
                 state = (stat.st_size, stat.st_mtime_ns)
-                sealed = self._owner(number) if self._sound.get(number) == state else sealed_owner(entry.path)
+                sealed = owner if self._sound.get(number) == state else sealed_owner(entry.path, stat.st_size)
             except FileNotFoundError:  # found damaged by another process
                 continue
             except OSError as error:
                 raise _cannot_read(Path(entry.path), error) from None
-            if sealed is not None and sealed != self._owner(number):
+            if sealed is not None and sealed != owner:
                 raise SGMError(
                     f"{entry.path} was drawn by a run with other settings, or is another chunk; remove it, or choose "
                     "another run_dir."

@@ -16,6 +16,7 @@ from sgm_lightning import SGMError
 from sgm_lightning.files.process import Process, current
 from sgm_lightning.run import ChunkQueue, Claims, RunDir
 from sgm_lightning.run.chunk_file import DamagedChunk, owner_of, pack, unpack
+from sgm_lightning.run.manifest import fingerprint
 
 MANIFEST = {"seed": 0, "threads": None, "settings": {"guidance": {"scale": 1.0}}, "num_samples": 10, "version": "1"}
 
@@ -352,8 +353,9 @@ def test_vanished_folder(run):
 @pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_a_hundred_thousand_chunks_are_scanned_in_seconds(run):
+    owner = fingerprint(run.manifest())
     for number in range(100_000):
-        run.write_chunk(number, images=np.zeros(1))
+        run.chunk_file(number).write_bytes(pack({"images": np.zeros(1)}, owner_of(owner, number)))
     start = time.monotonic()
     run.open(MANIFEST, {"threads": 2})
     assert len(run.finished(100_000)) == 100_000
