@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser, auto_cli
+from jsonargparse import auto_cli
 
 from sgm_lightning.classifiers import TrainedClassifier
-from sgm_lightning.commands.parsing import command_line
+from sgm_lightning.commands.parsing import arguments, command_line
 from sgm_lightning.compare import Anchor
 from sgm_lightning.compare.command import compare
 from sgm_lightning.compare.measuring import Measuring, Rows, evaluate
@@ -67,19 +67,16 @@ class Opened:
 def opened(config: str | Path, output: str | Path, num_samples: int | None = None) -> Opened:
     """Open a comparison with the arguments that it was made with; rows that are not kept are measured again."""
     with command_line(["compare", "--config", str(config)]) as args:
-        parser = ArgumentParser()
-        parser.add_argument("--config", action="config")
-        parser.add_function_arguments(compare, sub_configs=True)
-        given = parser.instantiate_classes(parser.parse_args(args[1:]))
-    names = [setting.name for setting in read_settings(given.settings.content)]
-    count = num_samples or given.base.content["data"]["init_args"]["num_samples"]
+        given = arguments(compare, args)
+    names = [setting.name for setting in read_settings(given["settings"].content)]
+    count = num_samples or given["base"].content["data"]["init_args"]["num_samples"]
     drawn: dict[str, Images] = {name: RunImages(str(Path(output, folder_name(name))), limit=count) for name in names}
     anchors = {
-        name: anchor.images(drawn, given.evaluation.spaces) if isinstance(anchor, Anchor) else anchor
-        for name, anchor in (given.anchors or {}).items()
+        name: anchor.images(drawn, given["evaluation"].spaces) if isinstance(anchor, Anchor) else anchor
+        for name, anchor in (given["anchors"] or {}).items()
     }
     sets = {**anchors, **drawn}
-    return Opened(given.evaluation, sets, Measuring(given.evaluation, Path(output), torch.device("cpu"))(sets))
+    return Opened(given["evaluation"], sets, Measuring(given["evaluation"], Path(output), torch.device("cpu"))(sets))
 
 
 def fill(page: Path, made: Mapping[str, str]) -> None:

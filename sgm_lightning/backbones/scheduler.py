@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from sgm_lightning.backbones.values import is_number, is_whole
 from sgm_lightning.diffusion import Prediction, Variance, make_betas, with_zero_terminal_snr
 from sgm_lightning.errors import SGMError
 
@@ -80,7 +80,7 @@ class Chain:
     schedule: str
 
 
-def read_scheduler(config: Any, source: str) -> Chain:
+def read_scheduler(config: Mapping[str, Any], source: str) -> Chain:
     """Return the process that a scheduler's configuration describes.
 
     Args:
@@ -90,8 +90,6 @@ def read_scheduler(config: Any, source: str) -> Chain:
     Raises:
         SGMError: If the scheduler is of another kind of process, a key is unknown, or a value is out of its range.
     """
-    if not isinstance(config, Mapping):
-        raise SGMError(f"The scheduler's configuration of {source} must be a mapping, got {type(config).__name__}.")
     name = config.get("_class_name", "DDPMScheduler")
     if not isinstance(name, str) or name not in _CHAINS:
         raise SGMError(
@@ -140,10 +138,10 @@ def _check_keys(config: Mapping[str, Any], source: str) -> None:
 def _betas(config: Mapping[str, Any], source: str) -> tuple[Tensor, str]:
     explicit, schedule = config.get("trained_betas"), config.get("beta_schedule", "linear")
     steps = config.get("num_train_timesteps", 1000)
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= _LONGEST:
+    if not is_whole(steps, _LONGEST):
         raise SGMError(f"num_train_timesteps of {source} must be a whole number from 1 to {_LONGEST}, got {steps!r}.")
     if explicit is not None:
-        if not isinstance(explicit, list) or not all(_is_number(beta) for beta in explicit):
+        if not isinstance(explicit, list) or not all(is_number(beta) for beta in explicit):
             raise SGMError(f"trained_betas of {source} must be a list of numbers, got {str(explicit)[:60]}.")
         if len(explicit) != steps and "num_train_timesteps" in config:
             raise SGMError(
@@ -157,10 +155,6 @@ def _betas(config: Mapping[str, Any], source: str) -> tuple[Tensor, str]:
         )
     ends = (config.get("beta_start", 1e-4), config.get("beta_end", 0.02))
     for key, end in zip(("beta_start", "beta_end"), ends, strict=True):
-        if not _is_number(end) or not 0 < end < 1:
+        if not is_number(end) or not 0 < end < 1:
             raise SGMError(f"{key} of {source} must be a number between 0 and 1, got {end!r}.")
     return make_betas(SCHEDULES[schedule], steps, *ends), SCHEDULES[schedule]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

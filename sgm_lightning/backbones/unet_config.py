@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from sgm_lightning.backbones.adm_flags import check_size
+from sgm_lightning.backbones.values import is_number, is_whole
 from sgm_lightning.diffusion import Variance
 from sgm_lightning.errors import SGMError
 
 _LARGEST = 16_384
 
 
-def check_config(config: Any, source: str) -> None:
+def check_config(config: Mapping[str, Any], source: str) -> None:
     """Raise unless a network of a size that can be meant, with an image side and classes by number, can be made of it.
 
     Args:
         config: Content of the network's `config.json`.
         source: Name of the checkpoint, for errors.
     """
-    if not isinstance(config, Mapping):
-        raise SGMError(f"The network's configuration of {source} must be a mapping, got {type(config).__name__}.")
     name = config.get("_class_name", "UNet2DModel")
     if name not in ("UNet2DModel", "ADMUNet2DModel"):
         raise SGMError(f"The network of {source} must be a UNet2DModel, got {name}; use `NetworkFrom` for another class.")
     levels = config.get("block_out_channels", (224, 448, 672, 896))
-    if not isinstance(levels, (list, tuple)) or not levels or not all(_is_size(width) for width in levels):
+    if not isinstance(levels, (list, tuple)) or not levels or not all(is_whole(width, _LARGEST) for width in levels):
         raise SGMError(
             f"block_out_channels of {source} must be a list of whole numbers from 1 to {_LARGEST}, got {str(levels)[:60]}."
         )
     for key, default in (("in_channels", 3), ("out_channels", 3), ("layers_per_block", 2), ("norm_num_groups", 32)):
         value = config.get(key, default)
-        if not _is_size(value):
+        if not is_whole(value, _LARGEST):
             raise SGMError(f"{key} of {source} must be a whole number from 1 to {_LARGEST}, got {str(value)[:60]}.")
     for key in ("norm_eps", "freq_shift", "dropout", "mid_block_scale_factor", "timestep_scale"):
         value = config.get(key, 1)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not is_number(value):
             raise SGMError(f"{key} of {source} must be a number, got {str(value)[:60]}.")
     if config.get("class_embed_type") is not None:
         raise SGMError(
@@ -65,14 +63,10 @@ def check_channels(config: Mapping[str, Any], variance: Variance, source: str) -
 
 def _sides(size: Any, source: str) -> tuple[int, ...]:
     sides = (size,) if isinstance(size, int) else size
-    valid = isinstance(sides, (list, tuple)) and len(sides) in (1, 2) and all(_is_size(side) for side in sides)
+    valid = isinstance(sides, (list, tuple)) and len(sides) in (1, 2) and all(is_whole(side, _LARGEST) for side in sides)
     if not valid:
         raise SGMError(
             f"sample_size of {source} must be the side of its images, or height and width, got {str(size)[:60]}; set it in "
             "the network's config.json."
         )
     return tuple(sides)
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _LARGEST

@@ -83,9 +83,14 @@ def call(function: Callable[..., None], args: list[str], positional: bool = Fals
         positional: Whether the arguments without a default are given by place rather than by name.
     """
     with command_line(args) as args:
-        parser = ArgumentParser(prog=f"sgm-lightning {args[0]}")
-        parser.add_argument("-c", "--config", action="config")
-        parser.add_function_arguments(function, as_positional=positional, sub_configs=True)
-        init = parser.instantiate_classes(parser.parse_args(args[1:])).as_dict()
-        init.pop("config", None)
-        function(**init)
+        function(**arguments(function, args, positional))
+
+
+def arguments(function: Callable[..., None], args: list[str], positional: bool = False) -> dict[str, Any]:
+    """Return the arguments of a function by name, inside of `command_line`; the parameters are those of `call`."""
+    parser = ArgumentParser(prog=f"sgm-lightning {args[0]}")
+    parser.add_argument("-c", "--config", action="config")
+    parser.add_function_arguments(function, as_positional=positional, sub_configs=True)
+    found = parser.instantiate_classes(parser.parse_args(args[1:])).as_dict()
+    found.pop("config", None)
+    return found

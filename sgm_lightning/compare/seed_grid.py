@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from sgm_lightning.evaluation.grid import save_figure
+from sgm_lightning.evaluation.grid import add_image, save_figure
 from sgm_lightning.images import Images
 
 _INCH = 0.62  # side of an image
@@ -36,8 +36,5 @@ def save_seed_grid(path: Path, sets: Mapping[str, Images], count: int = 12) -> N
         for column, picture in enumerate(pixels):
             gap = 0.03
             left, bottom = (names + _INCH * column + gap) / width, 1 - (top + _INCH - gap) / height
-            axes = figure.add_axes((left, bottom, (_INCH - 2 * gap) / width, (_INCH - 2 * gap) / height))
-            gray = picture.shape[2] == 1
-            axes.imshow(picture[..., 0] if gray else picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axes.axis("off")
+            add_image(figure, (left, bottom, (_INCH - 2 * gap) / width, (_INCH - 2 * gap) / height), picture)
     save_figure(path, figure)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from sgm_lightning.evaluation.grid import save_figure
+from sgm_lightning.evaluation.grid import add_image, save_figure
 
 _INCH, _CAPTION, _TITLE, _GAP = 1.4, 0.42, 0.36, 0.06  # side of an image, and heights, in inches
 
@@ -34,10 +34,7 @@ def save_contact_sheet(path: Path, blocks: Sequence[tuple[str, np.ndarray, Seque
             left, upper = _INCH * column, top + _TITLE + (_INCH + _CAPTION) * row
             side = _INCH - 2 * _GAP
             box = ((left + _GAP) / width, 1 - (upper + _INCH - _GAP) / height, side / width, side / height)
-            axes = figure.add_axes(box)
-            gray = image.shape[2] == 1
-            axes.imshow(image[..., 0] if gray else image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axes.axis("off")
+            add_image(figure, box, image)
             below = 1 - (upper + _INCH) / height
             figure.text((left + _INCH / 2) / width, below, caption, fontsize=7, ha="center", va="top", color="0.3")
         top += _TITLE + (_INCH + _CAPTION) * count

@@ -18,6 +18,14 @@ def save_figure(path: Path, figure: Figure) -> None:
     write_atomically(path, lambda file: figure.savefig(file, format="png"))
 
 
+def add_image(figure: Figure, box: tuple[float, float, float, float], image: np.ndarray) -> None:
+    """Draw an (H, W, 1 or 3) uint8 image into a box (left, bottom, width, height), given in shares of the figure."""
+    axes = figure.add_axes(box)
+    gray = image.shape[2] == 1
+    axes.imshow(image[..., 0] if gray else image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.axis("off")
+
+
 def save_grid(path: Path, rows: list[tuple[str, np.ndarray]], columns: int = 12) -> np.ndarray:
     """Write titled blocks of images, one below the other.
 

@@ -95,7 +95,7 @@ class NpzImages(ArrayImages):
         images, labels = read_archive(Path(path))
         super().__init__(
             torch.from_numpy(images[:limit]).permute(0, 3, 1, 2).contiguous(),
-            None if labels is None else torch.from_numpy(labels[:limit].astype(np.int64)),
+            None if labels is None else torch.from_numpy(labels[:limit]),
             name or Path(path).name,
         )
 

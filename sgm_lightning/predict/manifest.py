@@ -50,9 +50,9 @@ def model_facts(denoiser: Denoiser) -> dict[str, Any]:
     """
     model, network = denoiser.model, denoiser.network
     process = denoiser.process.full()
-    levels = torch.stack(
-        [torch.stack([*process.scales(index), process.time(index)]).double() for index in range(process.num_steps)]
-    ).cpu()
+    index = torch.arange(process.num_steps, device=process.time(0).device)
+    columns = (*process.scales(index), process.time(index))
+    levels = torch.stack([column.flatten().double() for column in columns], 1).cpu()
     config = getattr(network, "config", None)
     facts = _plain(config) if isinstance(config, Mapping) else {"structure": _sha256(repr(network).encode())}
     return {

@@ -3,6 +3,7 @@
 import diffusers
 import pytest
 import torch
+from support.networks import small_unet
 
 from sgm_lightning import ADMCheckpoint, SGMError
 from sgm_lightning.backbones import ADMFlags, UNetBackbone
@@ -14,11 +15,7 @@ from sgm_lightning.diffusion import make_betas
 
 SMALL = {"image_size": 16, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,2", "attention_resolutions": "8"}
 LIKE_ADM = {
-    "sample_size": 16,
     "block_out_channels": (32, 64),
-    "layers_per_block": 1,
-    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
-    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
     "attention_head_dim": 32,
     "norm_num_groups": 32,
     "attn_norm_num_groups": 32,
@@ -74,7 +71,7 @@ def test_flags_and_weights_make_the_same_model(tmp_path, changes, order):
     ],
 )
 def test_what_adm_has_not_is_refused_by_name(change, told):
-    network = randomised(diffusers.UNet2DModel(**{**LIKE_ADM, **change}))
+    network = randomised(small_unet(**{**LIKE_ADM, **change}))
     with pytest.raises(SGMError) as error:
         export_adm(UNetBackbone(network, make_betas("linear"), schedule="linear"), False)
     assert told in str(error.value)
@@ -90,7 +87,7 @@ def test_what_adm_has_not_is_refused_by_name(change, told):
 )
 def test_another_process_is_refused(facts, told):
     with pytest.raises(SGMError, match=told):
-        export_adm(UNetBackbone(randomised(diffusers.UNet2DModel(**LIKE_ADM)), **facts), False)
+        export_adm(UNetBackbone(randomised(small_unet(**LIKE_ADM)), **facts), False)
 
 
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, capsys):

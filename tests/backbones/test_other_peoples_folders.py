@@ -6,6 +6,7 @@ import diffusers
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.networks import small_unet
 
 from sgm_lightning import DiffusersCheckpoint, SGMError
 from sgm_lightning.backbones import ADMCheckpoint, ADMFlags, NetworkFrom
@@ -15,22 +16,9 @@ from sgm_lightning.backbones.adm_keys import to_adm
 DDPM = {"_class_name": "DDPMScheduler"}
 
 
-def unet(**changes):
-    torch.manual_seed(0)
-    config = {
-        "sample_size": 16,
-        "block_out_channels": (16, 32),
-        "layers_per_block": 1,
-        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
-        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
-        "norm_num_groups": 8,
-    }
-    return diffusers.UNet2DModel(**{**config, **changes})
-
-
 @pytest.fixture(scope="module")
 def network():
-    return unet()
+    return small_unet()
 
 
 @pytest.fixture
@@ -252,7 +240,7 @@ def test_a_model_of_latents_is_refused(folder):
     ],
 )
 def test_networks_that_cannot_be_drawn_from_are_refused(folder, changes, scheduler, told):
-    assert told in refused(folder({**DDPM, **scheduler}, unet(**changes)))
+    assert told in refused(folder({**DDPM, **scheduler}, small_unet(**changes)))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import shutil
 
 import diffusers
 import pytest
-import torch
+from support.networks import small_unet
 
 from sgm_lightning.cli import main
 
@@ -14,7 +14,6 @@ NETWORK = {
     "in_channels": 1,
     "out_channels": 1,
     "block_out_channels": (8, 16),
-    "layers_per_block": 1,
     "down_block_types": ("DownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "UpBlock2D"),
     "norm_num_groups": 4,
@@ -25,9 +24,8 @@ NETWORK = {
 def drawn(tmp_path_factory):
     """A model's folder, and half of a run of it."""
     folder = tmp_path_factory.mktemp("one")
-    torch.manual_seed(0)
     scheduler = diffusers.DDPMScheduler(prediction_type="epsilon")
-    diffusers.DDPMPipeline(diffusers.UNet2DModel(**NETWORK), scheduler).save_pretrained(folder / "model")
+    diffusers.DDPMPipeline(small_unet(**NETWORK), scheduler).save_pretrained(folder / "model")
     assert predict(folder, 2) == 0
     return folder
 

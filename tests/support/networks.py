@@ -1,5 +1,6 @@
-"""A small random network of the ADM family, and samples that are drawn with it."""
+"""Small random networks, and samples that are drawn with one of them."""
 
+import diffusers
 import torch
 
 from sgm_lightning import DDPM, ADMFlags, Condition, SampleNoise, SelfGuidance, Window
@@ -39,3 +40,17 @@ def drawn(denoiser, sampler=None, guidance=None):
 
 
 EXACT = SelfGuidance(scale=0.5, window=Window(interval=2))
+
+
+def small_unet(**changes):
+    """A `UNet2DModel` of two levels and random weights, always the same ones, as other programs leave them."""
+    torch.manual_seed(0)
+    config = {
+        "sample_size": 16,
+        "block_out_channels": (16, 32),
+        "layers_per_block": 1,
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+        "norm_num_groups": 8,
+    }
+    return diffusers.UNet2DModel(**{**config, **changes})
