@@ -20,6 +20,15 @@ from support.paths import GOLDENS  # noqa: E402
 from sgm_lightning import ADMCheckpoint  # noqa: E402
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Refuse to run where tests that share a cluster, or processes of their own, would not be kept in one worker."""
+    if getattr(config.option, "loadgroup", False):
+        apart = [item.nodeid for item in items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
+        if apart:
+            raise pytest.UsageError(f"pytest-xdist does not keep groups together with this pytest, e.g. of {apart[0]}")
+
+
 @pytest.fixture(scope="session")
 def golden_backbone():
     def load(network: str, diffusion: dict):

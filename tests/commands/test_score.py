@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 from support.levels import COUNT, score
-from support.paths import FASHION, FASHION_CLASSES
+from support.networks import small_model
+from support.paths import FASHION_CLASSES
 
 from sgm_lightning import Condition, DiffusersCheckpoint, MinorityScore, NoiseLevel, SampleNoise
 from sgm_lightning.diffusion.noise import Purpose
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 def test_the_command_scores_every_image_with_its_own_noise(scored):
     found = read_levels(scored / "levels.safetensors")
     images = FashionMNIST(limit=COUNT).images
-    denoiser = DiffusersCheckpoint(str(FASHION)).load().denoiser(10)
+    denoiser = DiffusersCheckpoint(small_model()).load().denoiser(10)
     for i in (0, COUNT - 1):
         noise = SampleNoise(0, [i], (1, 28, 28))
         draws = [noise.draw(Purpose.SCORE, 0, number) for number in range(2)]

@@ -12,7 +12,8 @@ from support.classifiers import FLAGS
 from support.comparisons import FREE, command, comparison
 from support.configs import of
 from support.goldens import DIFFUSION
-from support.paths import FASHION, ROOT
+from support.networks import small_model
+from support.paths import ROOT
 from support.runs import times
 
 from sgm_lightning import DiffusersCheckpoint, save_diffusers
@@ -107,7 +108,7 @@ def test_finished_is_what_predict_would_not_touch(tmp_path, capsys, monkeypatch)
 
 def test_one_network_at_a_time():
     networks = Networks()
-    module = SamplingModule(DiffusersCheckpoint(str(FASHION)))
+    module = SamplingModule(DiffusersCheckpoint(small_model()))
     first = networks.load(module, "a")
     assert networks.load(module, "a") is first
     gone = weakref.ref(first)
@@ -150,7 +151,7 @@ def timed_run(folder, threads):
 
 def test_times_are_taken_with_the_threads_of_the_run(tmp_path, monkeypatch):
     seen = []
-    module = SamplingModule(DiffusersCheckpoint(str(FASHION)), spacing=2)
+    module = SamplingModule(DiffusersCheckpoint(small_model()), spacing=2)
     real = module.sampler.forward
     monkeypatch.setattr(module.sampler, "forward", lambda *args: (seen.append(torch.get_num_threads()), real(*args))[1])
     threads = torch.get_num_threads()

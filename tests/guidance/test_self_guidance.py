@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from support.closed_forms import Counter, Mixture, alphas_cumprod, closed_form, step_of
-from support.paths import FASHION
+from support.networks import small_model
 from torch import nn
 
 from sgm_lightning import (
@@ -27,7 +27,7 @@ SHAPE = (1, 28, 28)
 
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
-    return DiffusersCheckpoint(str(FASHION)).load()
+    return DiffusersCheckpoint(small_model()).load()
 
 
 @pytest.mark.parametrize(("gradient", "backwards"), [("exact", 50), ("jacobian_free", 0)])

@@ -3,7 +3,7 @@
 import pytest
 from support.classifiers import FLAGS
 from support.configs import of
-from support.paths import FASHION
+from support.networks import small_model
 from support.runs import predict, settings
 
 from sgm_lightning import DiffusersCheckpoint, SGMError, save_diffusers
@@ -38,7 +38,7 @@ def test_nothing_is_left_in_the_folder(tmp_path, capsys, model, told):
 
 @pytest.fixture(scope="module")
 def denoiser():
-    return DiffusersCheckpoint(str(FASHION)).load().denoiser(4)
+    return DiffusersCheckpoint(small_model()).load().denoiser(4)
 
 
 def test_a_classifier_of_another_chain_is_refused_early(denoiser):

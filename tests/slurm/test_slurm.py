@@ -1,8 +1,10 @@
 """The submission files of `slurm/` on a real Slurm of two nodes, both on this machine."""
 
+import contextlib
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -40,10 +42,26 @@ def slurm(tmp_path_factory):
         "PATH": f"{command.parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
     }
-    subprocess.run(["bash", HERE / "slurm-up.sh", folder], check=True, timeout=60)
-    yield environment
-    subprocess.run(["bash", HERE / "slurm-down.sh", folder], check=True, timeout=60)
-    shutil.rmtree(folder)
+    started = subprocess.run(["bash", HERE / "slurm-up.sh", folder, str(free_ports(3))], capture_output=True, text=True)
+    try:
+        assert started.returncode == 0, started.stderr
+        yield environment
+    finally:
+        subprocess.run(["bash", HERE / "slurm-down.sh", folder], check=True, timeout=120)
+        shutil.rmtree(folder)
+
+
+def free_ports(count):
+    """The first of so many adjacent ports that no process listens on."""
+    for first in range(26817, 32768, count):
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise AssertionError("no free ports")
 
 
 @pytest.fixture(scope="module")

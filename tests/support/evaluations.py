@@ -23,7 +23,8 @@ def space(folder, seed=0, tail_from=None):
 
 def with_evaluation(spaces):
     callback = {"class_path": "Evaluate", "init_args": {"spaces": spaces, "kid_subset_size": 4}}
-    return settings(model__baseline=True, trainer__callbacks=[callback])
+    strong = {"model__guidance__init_args__scale": 50.0}  # so that the pairs differ by more than the digits of a file
+    return settings(model__baseline=True, trainer__callbacks=[callback], **strong)
 
 
 def metrics(folder):

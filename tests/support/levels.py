@@ -3,10 +3,10 @@
 import yaml
 
 from sgm_lightning.cli import main
-from support.paths import FASHION
+from support.networks import small_model
 
 COUNT = 15
-BACKBONE = {"class_path": "DiffusersCheckpoint", "init_args": {"path": str(FASHION)}}
+BACKBONE = {"class_path": "DiffusersCheckpoint", "init_args": {"path": small_model()}}
 SOURCE = {"class_path": "FashionMNIST", "init_args": {"limit": COUNT}}
 # Of a classifier of levels.
 FLAGS = {"image_size": 28, "in_channels": 1, "out_channels": 3, "classifier_width": 32, "classifier_depth": 1,

@@ -1,4 +1,4 @@
-"""Tiny runs of `sgm-lightning predict` with the default network, and what they leave."""
+"""Tiny runs of `sgm-lightning predict` with a small network, and what they leave."""
 
 import os
 
@@ -7,7 +7,8 @@ import yaml
 
 from sgm_lightning.cli import main
 from support.configs import changed
-from support.paths import FASHION, ROOT
+from support.networks import small_model
+from support.paths import ROOT
 
 # A run of two samples of a short chain, of any configuration.
 SHORT = ["--data.num_samples", "2", "--data.chunk_size", "2", "--model.spacing", "4", "--model.score.num_draws", "1"]
@@ -18,7 +19,7 @@ def settings(**changes):
         "model": {
             "backbone": {
                 "class_path": "sgm_lightning.backbones.DiffusersCheckpoint",
-                "init_args": {"path": str(FASHION)},
+                "init_args": {"path": small_model()},
             },
             "guidance": {
                 "class_path": "sgm_lightning.guidance.SelfGuidance",

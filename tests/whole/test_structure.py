@@ -103,11 +103,38 @@ def test_no_import_hides_inside_a_function():
     ]
 
 
+def pure_modules():
+    return {name for name in NAMES if (room(name) not in LIGHTNING and name not in IMPURE) or name in PURE}
+
+
+def test_the_core_reaches_no_file_that_imports_lightning():
+    reached, left = set(), sorted(pure_modules())
+    files = dict(modules())
+    while left:
+        name = left.pop()
+        parents = {".".join(name.split(".")[:depth]) for depth in range(1, name.count(".") + 1)}  # their `__init__` runs
+        new = ({target for target, top in imported(files[name]) if top} | parents | {name}) & NAMES - reached
+        reached |= new
+        left += new
+    assert len(pure_modules()) > 90 and pure_modules() >= PURE
+    knows = {name for name in reached if "lightning" in {package.partition(".")[0] for package in packages(files[name])}}
+    assert not knows and "lightning.pytorch" in packages(files["predict.module"])
+
+
+def packages(file):
+    """Dotted names of everything that a file imports."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.slow
 def test_the_core_does_not_load_lightning():
-    pure = [name for name in NAMES if (room(name) not in LIGHTNING and name not in IMPURE) or name in PURE]
-    assert len(pure) > 90 and set(pure) >= PURE
+    """Nor do the packages that it imports."""
     code = (
-        f"import importlib, sys\nfor name in {sorted(pure)}: importlib.import_module('sgm_lightning.' + name)\n"
+        f"import importlib, sys\nfor name in {sorted(pure_modules())}: importlib.import_module('sgm_lightning.' + name)\n"
         "sys.exit(bool({'lightning', 'pytorch_lightning'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
