@@ -1,23 +1,19 @@
-"""Fixtures that several rooms use; what is not a fixture lies in `support`."""
+"""Fixtures that several rooms use; what is not a fixture lies in `support`.
+
+Fixtures import what they need themselves: the process that hands out the tests to its workers loads this file as well, and
+must not wait for torch.
+"""
 
 import os
+import shutil
+import subprocess
+
+import pytest
 
 # One thread a worker: several of them share the machine.
 WORKERS = "PYTEST_XDIST_WORKER" in os.environ
 if WORKERS:
     os.environ["OMP_NUM_THREADS"] = "1"
-
-import shutil  # noqa: E402
-import subprocess  # noqa: E402
-
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from support import levels  # noqa: E402
-from support.evaluations import space  # noqa: E402
-from support.goldens import golden_flags  # noqa: E402
-from support.paths import GOLDENS  # noqa: E402
-
-from sgm_lightning import ADMCheckpoint  # noqa: E402
 
 
 @pytest.hookimpl(trylast=True)
@@ -31,6 +27,11 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session")
 def golden_backbone():
+    from support.goldens import golden_flags
+    from support.paths import GOLDENS
+
+    from sgm_lightning import ADMCheckpoint
+
     def load(network: str, diffusion: dict):
         return ADMCheckpoint(GOLDENS / f"{network}.pt", golden_flags(network, diffusion)).load()
 
@@ -39,6 +40,8 @@ def golden_backbone():
 
 @pytest.fixture(scope="session", autouse=True)
 def _threads():
+    import torch
+
     torch.set_num_threads(1 if WORKERS else 2)
 
 
@@ -72,11 +75,15 @@ def small_disk(tmp_path):
 @pytest.fixture
 def spaces(tmp_path):
     """Two spaces of features, each of which chooses the other's tail."""
+    from support.evaluations import space
+
     return {"one": space(tmp_path, 0, "other"), "other": space(tmp_path, 1, "one")}
 
 
 @pytest.fixture(scope="session")
 def scored_once(tmp_path_factory):
+    from support import levels
+
     folder = tmp_path_factory.mktemp("scored")
     assert levels.score(folder) == 0
     return folder

@@ -39,8 +39,9 @@ def mean_estimate(values: np.ndarray, resamples: int = 1000, seed: int = 0) -> E
     if count < 2:
         value = float(values.mean()) if count else math.nan
         return Estimate(value, math.nan, math.nan, math.nan, count)
-    source = np.random.default_rng(seed)
-    means = np.array([values[source.integers(0, count, count)].mean() for _ in range(resamples)])
+    source, rows = np.random.default_rng(seed), max(1, 2**20 // count)  # at a time: some MiB
+    sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
+    means = np.concatenate([values[source.integers(0, count, (size, count))].mean(1) for size in sizes])
     low, high = np.quantile(means, [0.025, 0.975])
     return Estimate(float(values.mean()), float(values.std(ddof=1) / math.sqrt(count)), float(low), float(high), count)
 

@@ -1,5 +1,7 @@
 """`sgm-lightning estimate`."""
 
+import pytest
+
 from sgm_lightning.cli import main
 
 
@@ -10,6 +12,7 @@ def test_estimate_reads_what_predict_reads(capsys):
     assert main(["estimate", "--config", "fashion_mnist", "--utilization", "0"]) == 1
 
 
+@pytest.mark.slow
 def test_estimate_needs_neither_weights_nor_data(tmp_path, capsys, monkeypatch):
     """An upsampler whose weights and inputs are not here; nothing is written."""
     config = "imagenet256_cascade"

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from support.levels import COUNT, score
 from support.networks import small_model
-from support.paths import FASHION_CLASSES
 
 from sgm_lightning import Condition, DiffusersCheckpoint, MinorityScore, NoiseLevel, SampleNoise
 from sgm_lightning.diffusion.noise import Purpose
@@ -36,7 +35,7 @@ def test_the_command_scores_every_image_with_its_own_noise(scored):
 
 
 def test_a_conditional_model_scores_every_image_under_its_class(tmp_path):
-    path = str(FASHION_CLASSES)
+    path = small_model(10)
     assert score(tmp_path, backbone={"class_path": "DiffusersCheckpoint", "init_args": {"path": path}}) == 0
     found = read_levels(tmp_path / "levels.safetensors")
     source, denoiser = FashionMNIST(limit=COUNT), DiffusersCheckpoint(path).load().denoiser(10)

@@ -1,6 +1,7 @@
 """Every configuration that ships parses, and goes over the others that it is for."""
 
 import pytest
+from support.networks import small_model
 from support.paths import ROOT
 from support.runs import images
 
@@ -39,9 +40,10 @@ def test_methods_whose_weights_are_not_here_parse(name):
 
 @pytest.mark.parametrize("name", sorted(set(ADDED) - set(ABSENT)))
 def test_presets_and_methods_go_over_a_config(tmp_path, name):
-    """Run for two samples of a short chain, uncompiled."""
+    """Run for two samples of a short chain of a small network, uncompiled."""
     base = ROOT / f"configs/predict/{BASES.get(name, 'fashion_mnist')}.yaml"
     command = ["predict", "--config", str(base), "--config", str(ADDED[name])]
+    command += ["--model.backbone.init_args.path", small_model(10 if "classes" in base.stem else None)]
     command += ["--trainer.callbacks", "null", "--model.baseline", "false", "--model.execution.compile", "false"]
     command += ["--model.spacing", "5", "--data.num_samples", "2", "--data.chunk_size", "3", "--model.score.num_draws", "1"]
     assert main([*command, "--run_dir", str(tmp_path / "run")]) == 0

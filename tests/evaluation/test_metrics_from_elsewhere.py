@@ -95,6 +95,7 @@ def row(table, label, space):
     return line.removeprefix(label).split()
 
 
+@pytest.mark.slow
 def test_in_predict(tmp_path, spaces, panels, capsys):
     assert predict(tmp_path, "run", with_evaluation(spaces)) == 0
     run = tmp_path / "run"

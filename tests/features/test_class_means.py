@@ -3,7 +3,7 @@
 import pytest
 import torch
 from support.levels import FLAGS
-from support.paths import FASHION_CLASSES
+from support.networks import small_model
 
 from sgm_lightning import DiffusersCheckpoint, SGMError
 from sgm_lightning.classifiers import ClassifierFlags, NewClassifier
@@ -31,7 +31,7 @@ def test_what_has_no_mean_is_refused():
         class_means(extractor, ArrayImages(pictures, torch.tensor([1, 2])))
     with pytest.raises(SGMError, match=r"need classes.*\.$"):
         class_means(extractor, ArrayImages(pictures))
-    denoiser = DiffusersCheckpoint(str(FASHION_CLASSES)).load().denoiser(3)
+    denoiser = DiffusersCheckpoint(small_model(10)).load().denoiser(3)
     guidance = LowDensityGuidance(NewClassifier(ClassifierFlags(**FLAGS)), torch.ones(9, 32))
     with pytest.raises(SGMError, match=r"got 9 for 10 classes.*\.$"):
         guidance.check(denoiser)

@@ -82,6 +82,7 @@ def test_references_are_cached_under_a_fingerprint(tmp_path, monkeypatch):
         Reference(file=str(file)).features(extractor)
 
 
+@pytest.mark.slow
 def test_inception_is_torch_fidelitys(tmp_path):
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as Port
 

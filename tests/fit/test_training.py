@@ -177,6 +177,7 @@ def test_two_processes_take_the_same_step_as_one(tmp_path, folder):
         assert curves[0][name][0] == pytest.approx(curves[1][name][0], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_gathered_gradients_checkpointing_and_plain_steps_agree(tmp_path, folder):
     plain = settings(folder, model__dropout=0.0, model__optimizer="torch.optim.SGD", trainer__max_steps=3)
     plain["model"]["optimizer"] = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1, "momentum": 0.9}}

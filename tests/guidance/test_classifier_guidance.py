@@ -4,7 +4,7 @@ import pytest
 import torch
 from support.classifiers import NONE, TINY, exact
 from support.closed_forms import mixture, step_of
-from support.paths import FASHION_CLASSES
+from support.networks import small_model
 
 from sgm_lightning import DDIM, DDPM, Condition, DiffusersCheckpoint, SGMError
 from sgm_lightning.classifiers import ClassifierFlags, NewClassifier, TrainedClassifier, save_classifier
@@ -60,7 +60,7 @@ def test_scale_zero_and_the_window_change_nothing_elsewhere():
 
 
 def test_own_classes_of_the_samples():
-    denoiser = DiffusersCheckpoint(str(FASHION_CLASSES)).load().denoiser(4)
+    denoiser = DiffusersCheckpoint(small_model(10)).load().denoiser(4)
     classifier = NewClassifier(ClassifierFlags(**{**TINY, "image_size": 28, "out_channels": 10})).load()
     x_t, condition = SampleNoise(0, range(2), denoiser.image_shape).start(), Condition(torch.tensor([3, 7]))
     found = ClassifierGuidance(classifier, "condition")(step_of(denoiser, 2, x_t, condition=condition, denoised=NONE))

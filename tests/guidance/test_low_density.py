@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from support.classifiers import NONE, exact
 from support.closed_forms import mixture, step_of
 from support.levels import FLAGS
-from support.paths import FASHION_CLASSES
+from support.networks import small_model
 
 from sgm_lightning import DDPM, Condition, SGMError
 from sgm_lightning.cli import main
@@ -87,7 +87,7 @@ def test_what_low_density_guidance_refuses(arguments, word):
     assert str(error.value).endswith(".")
 
 
-BACKBONE = {"class_path": "DiffusersCheckpoint", "init_args": {"path": str(FASHION_CLASSES)}}
+BACKBONE = {"class_path": "DiffusersCheckpoint", "init_args": {"path": small_model(10)}}
 IMAGES = {"class_path": "FashionMNIST", "init_args": {"limit": 40}}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from support.goldens import DIFFUSION
+from support.networks import small_model
 from support.paths import ROOT
 from support.runs import images, predict, settings
 
@@ -69,10 +70,8 @@ def test_chunk_order_does_not_matter(tmp_path):
     assert np.array_equal(images(tmp_path, "forward"), images(tmp_path, "backward"))
 
 
-def test_class_conditional_labels(tmp_path, golden_backbone):
-    backbone = golden_backbone("adm_classcond", DIFFUSION)
-    save_diffusers(backbone, tmp_path / "model")
-    config = settings(model__backbone__init_args__path=str(tmp_path / "model"))
+def test_class_conditional_labels(tmp_path):
+    config = settings(model__backbone__init_args__path=small_model(10))
     assert predict(tmp_path, "uniform", config) == 0
     with np.load(tmp_path / "uniform/samples.npz") as file:
         assert file["arr_1"].shape == (5,) and file["arr_1"].max() < 10

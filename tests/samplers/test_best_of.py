@@ -82,15 +82,15 @@ def test_what_it_costs():
 
 def test_the_tilted_distribution():
     """One stage, m = 1, K large: p(x) exp(λ score(x)) over the mixture's two modes, here +0.4 and −0.4 of brightness."""
-    lam, count = 1.5, 400
+    lam, count, steps = 1.5, 250, 6
     method = BestOf(16, tilt=lam, score=BRIGHT)
-    bright = drawn(method, indices=range(count)).mean((1, 2, 3))
-    plain = candidates(16, indices=range(count)).mean((2, 3, 4)).flatten().clamp(-1, 1)
+    bright = drawn(method, range(count), steps).mean((1, 2, 3))
+    plain = candidates(16, range(count), steps).mean((2, 3, 4)).flatten().clamp(-1, 1)
     weights = (lam * plain).softmax(0)
     expected, error = float((weights * plain).sum()), float(bright.std()) / count**0.5
     assert float(plain.mean()) == pytest.approx(0, abs=0.03) and expected > 0.15
     assert float(bright.mean()) == pytest.approx(expected, abs=4 * error + 0.02)
-    by_chance = drawn(BestOf(4, tilt=0.0, score=BRIGHT), indices=range(count)).mean((1, 2, 3))
+    by_chance = drawn(BestOf(4, tilt=0.0, score=BRIGHT), range(count), steps).mean((1, 2, 3))
     assert float(by_chance.mean()) == pytest.approx(0, abs=4 * error)
 
 

@@ -96,6 +96,7 @@ def shift(sampler, steps, interval=1, top=1.0):
     return float((pushed - plain).mean())
 
 
+@pytest.mark.slow
 def test_a_rate_means_the_same_at_any_number_of_steps():
     for make in (lambda: DPMSolverPlusPlus(clip=False), lambda: DPMSolverPlusPlus(True, clip=False)):
         fine = shift(make(), 1000)
@@ -134,6 +135,7 @@ def test_a_score_shift_is_not_asked_for_where_it_does_nothing():
         assert torch.equal(sampler.update(step, None), sampler.update(step, step.x_t + 1))
 
 
+@pytest.mark.slow
 def test_the_solver_with_noise_is_pushed_as_ancestral_sampling_is():
     """σ² g, in the limit of short steps."""
     fine = shift(DDPM(clip=False), 1000)

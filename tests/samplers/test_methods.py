@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from support.closed_forms import SHAPE, Gaussian, TwoModes, closed_form, drawn, gaussian, mixture
-from support.paths import FASHION_CLASSES
+from support.networks import small_model
 
 from sgm_lightning import (
     CADS,
@@ -27,7 +27,7 @@ from sgm_lightning.guidance import ParticleGuidance, Together, Window
 
 @pytest.fixture(scope="module")
 def conditional():
-    return DiffusersCheckpoint(str(FASHION_CLASSES)).load()
+    return DiffusersCheckpoint(small_model(10)).load()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_rescaling_draws_the_gaussian_of_another_temperature(k):
     torch.testing.assert_close(x, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("k", [0.5, 2.0])
+@pytest.mark.parametrize("k", [0.5, pytest.param(2.0, marks=pytest.mark.slow)])
 def test_rescaling_keeps_the_weights_of_modes(k):
     """Eight of ten in one mode, each as wide as in the mixture of v / k; a temperature of the whole moves the weights."""
     count, weight, variance = 400, 0.8, 0.02

@@ -140,13 +140,14 @@ def live(sampler, guidance, frozen=True, execution=None):
     denoiser.network.eval()
     if execution is not None:
         denoiser.execute(execution)
-    state = sampler.start(denoiser, SampleNoise(0, range(4), denoiser.image_shape), None, guidance)
+    state = sampler.start(denoiser, SampleNoise(0, range(2), denoiser.image_shape), None, guidance)
     denoiser.full()
     with LiveBytes([*denoiser.parameters(), *denoiser.buffers(), *denoiser.full().buffers()]) as counted:
         sampler.step(state, 125, guidance)
     return counted.peak
 
 
+@pytest.mark.slow
 def test_memory_of_a_guided_step():
     """Live tensors beyond the weights, against the released order of work."""
     released = live(ReleasedDDPM(), SelfGuidance(), frozen=False)
