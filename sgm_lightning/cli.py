@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -81,9 +82,7 @@ def main(args: list[str] | None = None) -> int:
         # If the command line is that of the process, the process ends next. Late signals from peers that stop as well must
         # neither change its exit status nor suppress its message.
         with stop_signals.handling(for_good=own), _short_thread_errors():
-            module, name = COMMANDS[args[0]].run.split(":")
-            run: Callable[[list[str]], object] = getattr(import_module(f"sgm_lightning.{module}"), name)
-            run(args)
+            _function(COMMANDS[args[0]])(args)
     except Interrupted as stop:
         if _first_process():
             print(f"interrupted ({stop}): what is finished is safe; the same command resumes.", file=sys.stderr)
@@ -95,6 +94,19 @@ def main(args: list[str] | None = None) -> int:
         print(f"error: {sentence}", file=sys.stderr)
         return 2 if isinstance(sentence, MalformedCommand) else 1
     return 0
+
+
+def _function(command: Command) -> Callable[[list[str]], object]:
+    """Import the function of a command. What its imports make stays, so nothing is looked through for garbage meanwhile."""
+    module, name = command.run.split(":")
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        function: Callable[[list[str]], object] = getattr(import_module(f"sgm_lightning.{module}"), name)
+    finally:
+        if enabled:
+            gc.enable()
+    return function
 
 
 def _first_process() -> bool:
