@@ -69,13 +69,15 @@ def small_model(num_classes=None):
     folder = tempfile.mkdtemp(prefix="small_model-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with torch.random.fork_rng():
+        if num_classes:
+            backbone = with_classes(DiffusersCheckpoint(small_model()).load(), num_classes, null_class=True)
+            torch.manual_seed(0)
+            torch.nn.init.normal_(backbone.network.class_embedding.weight)
+            save_diffusers(backbone, folder)
+            return folder
         channels = {"sample_size": 28, "in_channels": 1, "out_channels": 2, "block_out_channels": (8, 16)}
         blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2, "add_attention": False}
         network = small_unet(**channels, **blocks)
         scheduler = diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="learned_range")
         diffusers.DDPMPipeline(network, scheduler).save_pretrained(folder)
-        if num_classes:
-            backbone = with_classes(DiffusersCheckpoint(folder).load(), num_classes, null_class=True)
-            torch.nn.init.normal_(backbone.network.class_embedding.weight)
-            save_diffusers(backbone, f"{folder}/classes")
-    return f"{folder}/classes" if num_classes else folder
+    return folder

@@ -6,4 +6,3 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 GOLDENS = Path(os.environ.get("SGM_GOLDENS", ROOT / "tests" / "goldens"))
 FASHION = ROOT / "checkpoints" / "fashion_mnist_28"
-FASHION_CLASSES = ROOT / "checkpoints" / "fashion_mnist_28_classes"
