@@ -22,6 +22,7 @@ from support.runs import predict, settings
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 HERE = Path(__file__).parent
 SETTINGS = settings(model__spacing=20, data__init_args__num_samples=40)
+LONG = settings(model__spacing=200, data__init_args__num_samples=40)  # not done when the time limit's signal comes
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +67,11 @@ def free_ports(count):
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("reference")
-    assert predict(folder, "run", SETTINGS) == 0
+    return reference_bytes(tmp_path_factory.mktemp("reference"), SETTINGS)
+
+
+def reference_bytes(folder, settings):
+    assert predict(folder, "run", settings) == 0
     return (folder / "run/samples.npz").read_bytes()
 
 
@@ -98,7 +102,7 @@ class Job:
     def states(self):
         return {state for state, _ in self.fields()}
 
-    def wait(self, *states, timeout=150):
+    def wait(self, *states, timeout=300):
         until(lambda: self.states() <= set(states), timeout, self)
         return self
 
@@ -156,12 +160,13 @@ def test_cancel_and_resubmit(slurm, tmp_path, reference):
     same(Job(slurm, tmp_path, "predict.sbatch", "--nodes=2"), reference)
 
 
-def test_time_limit(slurm, tmp_path, reference):
+def test_time_limit(slurm, tmp_path):
     """The signal before the limit ends the first start of both tasks; the job requeues itself and ends the run."""
-    job = Job(slurm, tmp_path, "predict.sbatch", "--time=1", "--signal=USR1@30", "--nodes=2")
+    job = Job(slurm, tmp_path, "predict.sbatch", "--time=1", "--signal=USR1@30", "--nodes=2", settings=LONG)
     until(lambda: job.fields()[0][1] == 1, 90, job)
     job.call("scontrol", "update", f"JobId={job.id}", "TimeLimit=10")
-    same(job, reference)
+    (tmp_path / "reference").mkdir()
+    same(job, reference_bytes(tmp_path / "reference", LONG))
     assert "interrupted (SIGUSR1 received)" in logs(job) or "User defined signal 1" in logs(job)
 
 
@@ -173,7 +178,8 @@ def test_array_of_two(slurm, tmp_path, reference):
 
 def test_time_limit_in_an_array(slurm, tmp_path):
     """Each job requeues itself alone, the last one of the array (whose id is the array's) included."""
-    job = Job(slurm, tmp_path, "predict_array.sbatch", "--array=0-1", "--time=1", "--signal=USR1@35", MAX_RESTARTS="1")
+    limits = ("--array=0-1", "--time=1", "--signal=USR1@35")
+    job = Job(slurm, tmp_path, "predict_array.sbatch", *limits, settings=LONG, MAX_RESTARTS="1")
     until(lambda: len(list(job.run.glob("logs/*"))) == 2, 60, job)
     job.call("scancel", f"{job.id}_0")
     until(lambda: max(restarts for _, restarts in job.fields()) == 1, 120, job)
