@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 EXIT_RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h
+PEER = getattr(signal, "SIGUSR2", signal.SIGTERM)  # what the processes of a job pass on to one another
+_ECHO_SECONDS = 1.0  # launchers pass a signal on: what comes so soon is the same request
 
 
 class Interrupted(BaseException):
@@ -19,17 +23,20 @@ class Interrupted(BaseException):
 class StopSignals:
     """Makes SIGTERM, SIGINT and SIGUSR1 (Slurm's early warning) raise `Interrupted`, at once or at the next `check`.
 
+    A signal that comes again later than a second after the first ends the process at once.
+
     Attributes:
         deferred: Whether `Interrupted` waits for the next `check`, as while a chunk is drawn.
         on_signal: Function that the handler calls, to pass the signal on.
     """
 
-    NUMBERS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+    NUMBERS = (*(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)), PEER)
 
     def __init__(self) -> None:
         self.received: str | None = None
         self.deferred = False
         self.on_signal: Callable[[], None] = lambda: None
+        self._when = 0.0
 
     def install(self) -> None:
         """Install the handlers in place of any others, if this is the main thread."""
@@ -62,12 +69,19 @@ class StopSignals:
 
     def stop(self, reason: str) -> None:
         """Ask the run to stop as a signal would, from any thread. It takes effect at the next `check`."""
-        self.received = self.received or reason
+        if self.received is None:
+            self.received, self._when = reason, time.monotonic()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
+            if number != PEER and time.monotonic() - self._when > _ECHO_SECONDS:
+                # Not `print`: the signal may have come in the middle of one.
+                os.write(
+                    2, f"interrupted ({signal.Signals(number).name} received again): this process ends at once.\n".encode()
+                )
+                os._exit(EXIT_RESUMABLE)
             return
-        self.received = signal.Signals(number).name
+        self.stop("signal of another process" if number == PEER else signal.Signals(number).name)
         self.on_signal()
         if not self.deferred:
             self.check()

@@ -7,7 +7,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.cli import LightningArgumentParser
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from sgm_lightning.commands.parsing import CommandCLI, command_line
 from sgm_lightning.commands.trainer import TRAINER_DEFAULTS, RunTrainer, refuse_slurm_checkpoints
@@ -18,6 +17,7 @@ from sgm_lightning.fit.data import TrainingData
 from sgm_lightning.fit.module import TrainingModule
 from sgm_lightning.fit.run import TrainingRun
 from sgm_lightning.fit.sample_grid import SampleGrid
+from sgm_lightning.fit.settings import training_settings
 
 
 class TrainingCLI(CommandCLI):
@@ -38,7 +38,7 @@ class TrainingCLI(CommandCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         config = self.config_init[self.subcommand]
         if config["trainer"]["logger"] in (None, True):
-            kwargs["logger"] = TensorBoardLogger(config["run_dir"], name="", version="tensorboard")
+            kwargs["logger"] = False  # the writer starts TensorBoard once it owns the run's folder
         if config["trainer"]["plugins"] is None:
             kwargs["plugins"] = [AtomicCheckpointIO()]
         kwargs["default_root_dir"] = config["run_dir"]
@@ -48,11 +48,14 @@ class TrainingCLI(CommandCLI):
         """Resume from the state in the run folder, if there is one."""
         config = self.config[self.subcommand]
         refuse_slurm_checkpoints(config["run_dir"])
+        text = self._parser(self.subcommand).dump(config, skip_none=False)
         for callback in self.trainer.callbacks:
             if isinstance(callback, TrainingRun):
-                callback.config_text = self._parser(self.subcommand).dump(config, skip_none=False)
-                if callback.last.is_file():  # what the run itself has reached, whatever it started from
-                    self.config_init[self.subcommand]["ckpt_path"] = str(callback.last)
+                tensorboard = config["trainer"]["logger"] in (None, True)
+                state = callback.describe(self.command or self.subcommand, training_settings(config), text, tensorboard)
+                if state is not None and not self.trainer.fast_dev_run:
+                    # What the run itself has reached counts, whatever it started from.
+                    self.config_init[self.subcommand]["ckpt_path"] = str(state)
 
 
 class ModelTrainingCLI(TrainingCLI):

@@ -57,7 +57,8 @@ class SamplingCLI(CommandCLI):
         refuse_slurm_checkpoints(self.config[self.subcommand]["run_dir"])
         for callback in self.trainer.callbacks:
             if isinstance(callback, RunWriter):
-                callback.describe(self.settings, self.resolved())
+                tensorboard = self.config[self.subcommand]["trainer"]["logger"] in (None, True)
+                callback.describe(self.settings, self.resolved(), tensorboard)
         # `Evaluate` reads what the writer has written, so it must come after the writer.
         self.trainer.callbacks.sort(key=lambda callback: isinstance(callback, Evaluate))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -12,12 +11,24 @@ from typing import Any
 
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch import Trainer
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 
 from sgm_lightning.errors import SGMError
-from sgm_lightning.signals import EXIT_RESUMABLE, Interrupted, stop_signals
+from sgm_lightning.signals import EXIT_RESUMABLE, PEER, Interrupted, stop_signals
 
 # Defaults of `fit`, `predict` and `test`.
 TRAINER_DEFAULTS: dict[str, Any] = {"enable_checkpointing": False, "enable_model_summary": False, "devices": 1}
+
+
+class _NoSignalHandlers(_SignalConnector):
+    """Leaves the signals to `stop_signals`.
+
+    Lightning's own handler broadcasts from inside of a signal handler. Processes that got the signal at different moments,
+    or not at all, would wait for one another forever.
+    """
+
+    def register_signal_handlers(self) -> None:
+        """Install no handler."""
 
 
 class RunTrainer(Trainer):
@@ -51,6 +62,7 @@ class RunTrainer(Trainer):
         if isinstance(environment, SLURMEnvironment):
             environment.auto_requeue = False  # it would write and later load a training checkpoint
         launched = isinstance(environment, LightningEnvironment) and environment.local_rank() > 0
+        self._signal_connector = _NoSignalHandlers(self)
         parent = os.getppid()
         if launched:
             _when_gone(parent, _end)
@@ -60,13 +72,13 @@ class RunTrainer(Trainer):
         except BaseException as error:
             self._pass_on()
             if isinstance(error, Interrupted) and launched and os.getppid() == parent:
-                os.kill(parent, signal.SIGTERM)
+                os.kill(parent, PEER)
                 _when_gone(parent, lambda: None).join(60)
             raise
 
     def _pass_on(self) -> None:
         if self.strategy.launcher is not None:
-            self.strategy.launcher.kill(signal.SIGTERM)
+            self.strategy.launcher.kill(PEER)
 
 
 def _end() -> None:

@@ -48,6 +48,7 @@ def write(
     exclusive: bool = False,
     new_folder: bool = True,
     hint: str = _FOLDER_HINT,
+    last_check: Callable[[], object] = lambda: None,
 ) -> bool:
     """Write a file whole or not at all, making its folder if needed.
 
@@ -58,6 +59,7 @@ def write(
         new_folder: Whether to make the folder. Files of a run pass False, so that a folder removed during the run stays
             removed.
         hint: Remedy that the error names when the folder cannot be made.
+        last_check: Function that is called right before the file gets its name; it may raise.
 
     Returns:
         Whether the file was written: False only if `exclusive` is set and the file exists.
@@ -68,16 +70,22 @@ def write(
     if new_folder:
         make_folder(path.parent, hint)
     content = data.encode(errors="surrogateescape") if isinstance(data, str) else data
-    return write_atomically(path, lambda file: file.write(content), exclusive)
+    return write_atomically(path, lambda file: file.write(content), exclusive, last_check)
 
 
-def write_atomically(path: Path, fill: Callable[[IO[bytes]], Any], exclusive: bool = False) -> bool:
+def write_atomically(
+    path: Path,
+    fill: Callable[[IO[bytes]], Any],
+    exclusive: bool = False,
+    last_check: Callable[[], object] = lambda: None,
+) -> bool:
     """Let `fill` write a temporary file beside `path`, flush it to the disk, and rename it.
 
     Args:
         path: File to write.
         fill: Function that writes the content; the folder must exist.
         exclusive: Whether to leave an existing file as it is.
+        last_check: Function that is called right before the file gets its name; it may raise.
 
     Returns:
         Whether the file was written: False only if `exclusive` is set and the file exists.
@@ -93,6 +101,7 @@ def write_atomically(path: Path, fill: Callable[[IO[bytes]], Any], exclusive: bo
             fill(file)
             file.flush()
             os.fsync(file.fileno())
+        last_check()
         if exclusive:
             os.link(temporary, path)  # unlike a rename, fails where the file exists
         else:

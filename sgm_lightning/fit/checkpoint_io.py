@@ -25,11 +25,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Args:
             checkpoint: Content of the checkpoint.
             path: File to write.
-            storage_options: Not used; part of Lightning's interface.
+            storage_options: Function that is called right before the file gets its name; it may raise.
 
         Raises:
             SGMError: If the file cannot be written; the previous file is kept then.
         """
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        write(Path(path), content.getbuffer())
+        write(Path(path), content.getbuffer(), last_check=storage_options or (lambda: None))

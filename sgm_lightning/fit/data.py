@@ -115,6 +115,7 @@ class TrainingData(pl.LightningDataModule):
                 f"The global batch must not be larger than the data, got {batch} images a step and {len(rows)} to train "
                 "on; set `data.batch_size`."
             )
+        self._check_epochs(len(rows))
         if self.held_out is not None and module.num_classes is not None:
             held_out.labels = _renumbered(held_out.labels, self.held_out.class_names, self.source.class_names)
         if 0 < len(kept) < world:
@@ -132,6 +133,18 @@ class TrainingData(pl.LightningDataModule):
             unused = "" if module.num_classes is not None else "; the model has no classes and does not use them"
             rank_zero_info(f"Classes, with numbers of pictures: {', '.join(listed)}{more}{unused}.")
         self._sets = _Sets(Draws(squares, rows, self.seed), held_out, kept)
+
+    def _check_epochs(self, pictures: int) -> None:
+        """Refuse a limit on epochs that has no effect, since one pass of Lightning's loop takes all steps."""
+        trainer = self.trainer
+        assert trainer is not None
+        epochs = trainer.max_epochs or -1
+        if epochs > 0 and trainer.limit_train_batches == 1.0 and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            images = self.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+            raise SGMError(
+                f"A training is measured in steps, but trainer.max_epochs is {epochs}; leave it out, and set "
+                f"`trainer.max_steps: {math.ceil(epochs * pictures / images)}` for as many passes over the pictures."
+            )
 
     @property
     def common_batches(self) -> int:

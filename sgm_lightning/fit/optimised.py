@@ -49,6 +49,11 @@ class OptimisedModule(pl.LightningModule):
             raise SGMError(f"trainer.precision must be one of {', '.join(AUTOCAST)}, got {precision}.")
         if self.trainer.max_steps < 1:
             raise SGMError(f"trainer.max_steps must be at least 1, got {self.trainer.max_steps}.")
+        if overfit := self.trainer.overfit_batches:
+            raise SGMError(
+                f"trainer.overfit_batches must be 0, since every step takes new pictures, got {overfit}; train on few "
+                "pictures instead (`limit` of a source of `data`)."
+            )
         return AUTOCAST[precision]
 
     def configure_optimizers(self) -> dict[str, Any]:

@@ -41,15 +41,21 @@ class RunWriter(BasePredictionWriter):
         self.grid_images = grid_images
         self.verify = verify
         self._settings: dict[str, Any] = {}
-        self._config = ""
+        self._config, self._tensorboard = "", True
         self._queue: ChunkQueue | None = None
         self._hook: Any = None
         self._started = 0.0
         self._drawn = 0
 
-    def describe(self, settings: dict[str, Any], config: str) -> None:
-        """Set the settings that determine a sample, for the manifest, and the whole configuration."""
-        self._settings, self._config = settings, config
+    def describe(self, settings: dict[str, Any], config: str, tensorboard: bool = True) -> None:
+        """Set what the folder's manifest and `config.yaml` record.
+
+        Args:
+            settings: Settings that determine a sample.
+            config: Whole configuration, in YAML.
+            tensorboard: Whether to write TensorBoard's events while samples are drawn.
+        """
+        self._settings, self._config, self._tensorboard = settings, config, tensorboard
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -72,7 +78,8 @@ class RunWriter(BasePredictionWriter):
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero and self._config:
             write(self.run.path / "config.yaml", self._config, new_folder=False)
-        if trainer.logger is None:
+        assert self._queue is not None
+        if self._tensorboard and trainer.logger is None and self._queue.missing:
             trainer.logger = TensorBoardLogger(self.run.path, name="", version="tensorboard")
         self._started, self._drawn = time.monotonic(), 0
         stop_signals.deferred = True

@@ -71,6 +71,35 @@ class Claims:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
 
+    def holds(self, name: str) -> bool:
+        """Return whether this process still holds its claim; while the file cannot be read it does."""
+        try:
+            content = json.loads((self.folder / name).read_text())
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError):
+            return name in self._held
+        return name in self._held and content.get("token") == self._held[name]
+
+    def holder(self, name: str) -> tuple[Process, int] | None:
+        """Return the process that holds a claim and when, in nanoseconds, it last gave a sign of life; None if none does."""
+        path = self.folder / name
+        content = _content(path)
+        try:
+            return _process(content), path.stat().st_mtime_ns
+        except (OSError, TypeError):
+            return None
+
+    def any_alive(self) -> bool:
+        """Return whether any process holds a claim, as far as this one can tell."""
+        try:
+            paths = [path for path in self.folder.iterdir() if not path.name.startswith(".")]
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise cannot_write(self.folder, error) from None
+        return any(not self._dead(path, _content(path)) for path in paths)
+
     def sweep(self, done: Callable[[str], bool]) -> None:
         """Remove the claims of all processes on work that is done."""
         for path in self.folder.iterdir():
@@ -110,8 +139,7 @@ class Claims:
             self._seen[path.name] = (modified, now)
             since = now
         try:
-            owner = {key: value for key, value in content.items() if key != "token"}
-            return Process(**owner).gone() or now - since > self.stale
+            return _process(content).gone() or now - since > self.stale
         except TypeError:  # being written, or cut short by a full disk
             return now - since > self.stale
 
@@ -137,8 +165,14 @@ class Claims:
     def _touch(self) -> None:
         while not self._stop.wait(self.heartbeat):
             for name in list(self._held):
-                with contextlib.suppress(OSError):  # taken over, or the disk is unavailable: the next write raises
-                    os.utime(self.folder / name)
+                with contextlib.suppress(OSError):  # the disk is unavailable: the next write raises
+                    if self.holds(name):
+                        os.utime(self.folder / name)
+
+
+def _process(content: dict[str, Any]) -> Process:
+    """Return the process in the content of a claim; raise TypeError if it is being written, or cut short."""
+    return Process(**{key: value for key, value in content.items() if key != "token"})
 
 
 def _content(path: Path) -> dict[str, Any]:

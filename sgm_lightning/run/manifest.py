@@ -1,4 +1,4 @@
-"""The manifest of a run: it records what determines the samples, so that no others are drawn into the run's folder."""
+"""The manifest of a run: it records what determines the results, so that no others get into the run's folder."""
 
 from __future__ import annotations
 
@@ -20,13 +20,19 @@ _RECORDED = {"num_samples", "version", "torch"}
 FILE = "file, sha256 "
 
 
-def agree(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+class _OtherCommand(SGMError):
+    """The folder belongs to another command, whatever it holds."""
+
+
+def agree(file: Path, manifest: dict[str, Any], defaults: dict[str, Any], started: bool = True) -> dict[str, Any]:
     """Record the manifest, or check it against the recorded one. The first of several processes records it.
 
     Args:
         file: Path of `manifest.json`.
         manifest: New manifest of JSON types. Keys of value None that `defaults` names take the recorded value.
         defaults: Values of those keys in a new run.
+        started: Whether the recorded run has results, or a process that works on them. A run without has nothing to protect:
+            the new manifest takes the place of one that differs, as after a first start that failed.
 
     Returns:
         The manifest that applies.
@@ -37,9 +43,18 @@ def agree(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dic
     new = {**manifest, **{key: value for key, value in defaults.items() if manifest[key] is None}}
     if not file.is_file() and write(file, _json(new), exclusive=True, new_folder=False):
         return new
-    old = check(file, manifest, defaults)
+    try:
+        old = check(file, manifest, defaults)
+    except _OtherCommand:
+        raise
+    except SGMError:
+        if started:
+            raise
+        write(file, _json(new), new_folder=False)
+        return new
     new.update({key: old[key] for key in defaults if manifest[key] is None and key in old})
-    new["num_samples"] = max(new["num_samples"], old.get("num_samples", 0))
+    if "num_samples" in new:
+        new["num_samples"] = max(new["num_samples"], old.get("num_samples", 0))
     if new != old:
         write(file, _json(new), new_folder=False)
     return new
@@ -80,6 +95,11 @@ def check(file: Path, manifest: dict[str, Any], defaults: dict[str, Any]) -> dic
         SGMError: If the file cannot be read, or `agree` would refuse the new manifest.
     """
     old = read_manifest(file)
+    commands = [content.get("command", "predict") for content in (old, manifest)]
+    if commands[0] != commands[1]:
+        raise _OtherCommand(
+            f"run_dir {file.parent} holds a run of `{commands[0]}`, got `{commands[1]}`; choose another run_dir."
+        )
     drawn_by = old.get("draw_version", 1)
     if "draw_version" in manifest and drawn_by != manifest["draw_version"]:
         raise SGMError(

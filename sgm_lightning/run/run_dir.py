@@ -14,6 +14,7 @@ import numpy as np
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.atomic import cannot_write, remove_leftovers, write
 from sgm_lightning.run.chunk_file import DamagedChunk, owner_of, pack, sealed_owner, unpack
+from sgm_lightning.run.claims import Claims
 from sgm_lightning.run.manifest import agree, check, fingerprint, read_manifest
 from sgm_lightning.run.merge import SCORES, first_images, merge, read_columns, with_columns
 
@@ -49,7 +50,7 @@ class RunDir:
             raise SGMError(f"run_dir {self.path} cannot be written ({error.strerror}); set `--run_dir`.") from None
         for folder in (self.path, self.chunks):
             remove_leftovers(folder)
-        agreed = agree(self._manifest, manifest, defaults or {})
+        agreed = agree(self._manifest, manifest, defaults or {}, self._started())
         self._fingerprint = fingerprint(agreed)
         return agreed
 
@@ -59,7 +60,11 @@ class RunDir:
         Raises:
             SGMError: If the folder holds a run that `open` would refuse to continue.
         """
-        return self._manifest.is_file() and bool(check(self._manifest, manifest, defaults or {}))
+        return self._manifest.is_file() and self._started() and bool(check(self._manifest, manifest, defaults or {}))
+
+    def _started(self) -> bool:
+        """Return whether the folder holds a chunk, or a process is at work in it."""
+        return (self.chunks.is_dir() and self.count() > 0) or Claims(self.claims).any_alive()
 
     def manifest(self) -> dict[str, Any]:
         """Return the recorded manifest.

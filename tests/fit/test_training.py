@@ -252,7 +252,7 @@ def test_held_out_classes_go_by_name(tmp_path, folder, capsys):
     def data(world_size, **options):
         found = TrainingData(ImageFolder(str(folder)), ImageFolder(str(tmp_path / "held_out"), "subfolder"), **options)
         model = SimpleNamespace(image_shape=(1, 8, 8), num_classes=2)
-        found.trainer = SimpleNamespace(lightning_module=model, world_size=world_size, global_rank=0)
+        found.trainer = SimpleNamespace(lightning_module=model, world_size=world_size, global_rank=0, max_epochs=-1)
         return found
 
     alone = data(1, batch_size=4)

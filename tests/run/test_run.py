@@ -145,6 +145,7 @@ def test_manifest_adopts_threads_and_names_what_differs(run):
     assert run.open(MANIFEST, {"threads": 8})["threads"] == 2
     assert run.open({**MANIFEST, "threads": 2, "version": "2", "num_samples": 99}, {"threads": 8})["num_samples"] == 99
     assert run.open({**MANIFEST, "num_samples": 5}, {"threads": 8})["num_samples"] == 99
+    draw(run, [0])
     changed = {**MANIFEST, "settings": {"guidance": {"scale": 2.0}}, "threads": 4}
     with pytest.raises(SGMError, match=r"settings\.guidance\.scale: 1\.0 → 2\.0; threads: 2 → 4"):
         run.open(changed, {"threads": 8})
@@ -153,8 +154,26 @@ def test_manifest_adopts_threads_and_names_what_differs(run):
         run.open(MANIFEST, {"threads": 8})
 
 
+def test_a_run_without_results_protects_no_settings(run):
+    """As after a first start that failed; a chunk, or a process at work, is something to protect."""
+    other = {**MANIFEST, "seed": 1}
+    write_claim(run.claims, "chunk-000000", pid=os.getpid())
+    with pytest.raises(SGMError, match="seed: 0 → 1"):
+        run.open(other, {"threads": 2})
+    write_claim(run.claims, "chunk-000000", started=1)  # of a process that has ended
+    assert not run.holds(other, {"threads": 2})
+    assert run.open(other, {"threads": 2})["seed"] == 1 and run.manifest()["seed"] == 1
+    draw(run, [0])
+    with pytest.raises(SGMError, match="seed: 1 → 0"):
+        run.open(MANIFEST, {"threads": 2})
+    with pytest.raises(SGMError, match="seed: 1 → 0"):
+        run.holds(MANIFEST, {"threads": 2})
+
+
 def test_a_run_of_other_noise_is_not_continued(tmp_path):
-    RunDir(tmp_path / "run").open({**MANIFEST, "draw_version": 1, "version": "0.1.0"}, {"threads": 2})
+    old = RunDir(tmp_path / "run")
+    old.open({**MANIFEST, "draw_version": 1, "version": "0.1.0"}, {"threads": 2})
+    draw(old, [0])
     with pytest.raises(SGMError, match=r"draw version 1, .*choose another run_dir, or finish it with sgm_lightning 0\.1\.0"):
         RunDir(tmp_path / "run").open({**MANIFEST, "draw_version": 2, "seed": 1}, {"threads": 2})
 
