@@ -73,6 +73,10 @@ class CommandCLI(LightningCLI):
         for method, parser in self._subcommand_parsers.items():
             parser.prog = f"sgm-lightning {self.command or method}"
 
+    def before_instantiate_classes(self) -> None:
+        """Spare Lightning the hyperparameters, for which it would dump the whole configuration; our modules save none."""
+        self.config_dump: dict[str, Any] = {}
+
 
 def call(function: Callable[..., None], args: list[str], positional: bool = False) -> None:
     """Call a function with arguments from the command line and from YAML.

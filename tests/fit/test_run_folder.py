@@ -10,15 +10,11 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from support.runs import predict
 from support.runs import settings as predict_settings
-from support.trainings import fit, same, settings, state
+from support.trainings import QUICK, fit, same, settings, state
 
 from sgm_lightning.fit import TrainingRun
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-LITTLE = {
-    **{"model__nelbo_images": 0, "model__warmup_steps": 0, "grid__images": 0},
-    **{"trainer__val_check_interval": 100, "writer__save_every": 100},
-}
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +50,8 @@ class Disowned(Callback):
     ids=["max_time", "max_epochs", "callback"],
 )
 def test_every_end_leaves_the_state(tmp_path, folder, changes, steps):
-    config = settings(folder, **LITTLE, model__dropout=0.0)
-    assert fit(tmp_path, settings(folder, **LITTLE, model__dropout=0.0, **changes)) == 0
+    config = settings(folder, **QUICK, model__dropout=0.0)
+    assert fit(tmp_path, settings(folder, **QUICK, model__dropout=0.0, **changes)) == 0
     reached = state(tmp_path)["global_step"]
     assert reached == steps or (steps is None and 0 < reached < 100_000)
     assert not list((tmp_path / "run/claims").iterdir())
@@ -65,7 +61,7 @@ def test_every_end_leaves_the_state(tmp_path, folder, changes, steps):
 
 
 def test_a_development_run_leaves_nothing(tmp_path, folder):
-    assert fit(tmp_path, settings(folder, **LITTLE, trainer__fast_dev_run=True)) == 0
+    assert fit(tmp_path, settings(folder, **QUICK, trainer__fast_dev_run=True)) == 0
     assert not (tmp_path / "run").exists()
 
 
@@ -78,7 +74,7 @@ def test_a_development_run_leaves_nothing(tmp_path, folder):
     ],
 )
 def test_settings_without_an_effect_are_refused(tmp_path, folder, capsys, changes, says):
-    assert fit(tmp_path, settings(folder, **LITTLE, **changes)) == 1
+    assert fit(tmp_path, settings(folder, **QUICK, **changes)) == 1
     assert says in capsys.readouterr().err and not (tmp_path / "run/last.ckpt").exists()
 
 
@@ -95,25 +91,25 @@ REFUSED = [
 
 @pytest.mark.parametrize("refused", [REFUSED[:2], pytest.param(REFUSED[2:], marks=pytest.mark.slow)], ids=["some", "others"])
 def test_what_a_resumed_training_may_change(tmp_path, folder, capsys, refused):
-    assert fit(tmp_path, settings(folder, **LITTLE, trainer__max_steps=2)) == 0
+    assert fit(tmp_path, settings(folder, **QUICK, trainer__max_steps=2)) == 0
     written = (tmp_path / "run/last.ckpt").read_bytes()
     for changes, says in refused:
-        assert fit(tmp_path, settings(folder, **LITTLE, trainer__max_steps=4, **changes)) == 1
+        assert fit(tmp_path, settings(folder, **QUICK, trainer__max_steps=4, **changes)) == 1
         assert says in capsys.readouterr().err and (tmp_path / "run/last.ckpt").read_bytes() == written
     half = {"data__init_args__batch_size": 2, "trainer__accumulate_grad_batches": 2}  # as many pictures a step
     free = {"trainer__max_steps": 3, "trainer__gradient_clip_val": 0.5, "writer__save_every": 1}
-    assert fit(tmp_path, settings(folder, **{**LITTLE, **half, **free})) == 0
+    assert fit(tmp_path, settings(folder, **{**QUICK, **half, **free})) == 0
     assert state(tmp_path)["global_step"] == 3
 
 
 def test_a_folder_belongs_to_one_command(tmp_path, folder, capsys):
-    assert fit(tmp_path, settings(folder, **LITTLE, trainer__max_steps=1)) == 0
+    assert fit(tmp_path, settings(folder, **QUICK, trainer__max_steps=1)) == 0
     config = (tmp_path / "run/config.yaml").read_bytes()
     assert predict(tmp_path, "run", predict_settings()) == 1
     assert "holds a run of `fit`, got `predict`" in capsys.readouterr().err
     assert (tmp_path / "run/config.yaml").read_bytes() == config
     assert predict(tmp_path, "drawn", predict_settings()) == 0
-    assert fit(tmp_path, settings(folder, **LITTLE), "drawn") == 1
+    assert fit(tmp_path, settings(folder, **QUICK), "drawn") == 1
     assert "holds a run of `predict`, got `fit`" in capsys.readouterr().err
 
 
@@ -125,14 +121,14 @@ def test_a_second_owner_is_refused(tmp_path, folder, capsys):
     owner = {"host": me.host, "pid": parent, "started": started(parent), "job": "", "restart": 0, "token": "another"}
     (tmp_path / "run/claims").mkdir(parents=True)
     (tmp_path / "run/claims/owner").write_text(json.dumps(owner))
-    assert fit(tmp_path, settings(folder, **LITTLE)) == 1
+    assert fit(tmp_path, settings(folder, **QUICK)) == 1
     assert f"must have one owner, and process {parent} is at work in it" in capsys.readouterr().err
     assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == ["claims", "owner"]
 
 
 def test_a_folder_taken_over_is_not_written(tmp_path, folder, capsys):
     callbacks = [{"class_path": f"{__name__}.Disowned"}]
-    assert fit(tmp_path, settings(folder, **{**LITTLE, "writer__save_every": 1}, trainer__callbacks=callbacks)) == 1
+    assert fit(tmp_path, settings(folder, **{**QUICK, "writer__save_every": 1}, trainer__callbacks=callbacks)) == 1
     assert "has another owner" in capsys.readouterr().err
     assert state(tmp_path)["global_step"] == 1 and (tmp_path / "run/claims/owner").exists()
     assert not list((tmp_path / "run").glob(".*.tmp"))

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from support.trainings import FLAGS, command, fit, same, scalars, settings, state, wait
+from support.trainings import FLAGS, QUICK, command, fit, same, scalars, settings, state, wait
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sgm_lightning import ADMFlags, Condition, DiffusersCheckpoint, SGMError, save_diffusers
@@ -223,7 +223,7 @@ def test_adapters_beside_new_classes(tmp_path, folder, capsys):
     start = NewNetwork(ADMFlags(**FLAGS)).load()
     torch.nn.init.normal_(start.network.conv_out.weight, std=0.1)
     save_diffusers(start, tmp_path / "start")
-    config = settings(folder, model__lora={"rank": 2}, model__num_classes=2, trainer__max_steps=3)
+    config = settings(folder, **QUICK, model__lora={"rank": 2}, model__num_classes=2, trainer__max_steps=3)
     config["model"]["backbone"] = {
         "class_path": "sgm_lightning.DiffusersCheckpoint",
         "init_args": {"path": str(tmp_path / "start")},
@@ -265,8 +265,8 @@ def test_held_out_classes_go_by_name(tmp_path, folder, capsys):
 
 def test_a_run_goes_on_from_its_own_state(tmp_path, folder, capsys):
     """A checkpoint to start from counts once; other classes are refused."""
-    assert fit(tmp_path, settings(folder, trainer__max_steps=6), "other") == 0
-    config = settings(folder, trainer__max_steps=9, ckpt_path=str(tmp_path / "other/last.ckpt"))
+    assert fit(tmp_path, settings(folder, **QUICK, trainer__max_steps=6), "other") == 0
+    config = settings(folder, **QUICK, trainer__max_steps=9, ckpt_path=str(tmp_path / "other/last.ckpt"))
     assert fit(tmp_path, config) == 0
     capsys.readouterr()
     config["trainer"]["max_steps"] = 12
@@ -328,7 +328,7 @@ def test_mixed_sizes_train_and_broken_ones_stop(tmp_path, capsys):
     for i in range(12):  # of any size: squares of the model's size come out
         pixels = source.integers(0, 256, (9 + i, 30 - i, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(root / f"{i:02d}.jpg")
-    config = settings(root, data__init_args__channels=1, data__init_args__held_out_share=0.0, trainer__max_steps=3)
+    config = settings(root, **QUICK, data__init_args__channels=1, data__init_args__held_out_share=0.0, trainer__max_steps=3)
     assert fit(tmp_path, config) == 0
     for i in range(3):
         (root / f"{i:02d}.jpg").write_bytes(b"no picture")
@@ -388,7 +388,7 @@ def test_a_full_disk_is_told_in_a_sentence(small_disk, tmp_path, folder, capsys)
 
 
 def test_another_model_is_not_resumed(tmp_path, folder, capsys):
-    assert fit(tmp_path, settings(folder, trainer__max_steps=3)) == 0
-    other = settings(folder, model__backbone__init_args__flags__num_res_blocks=2)
+    assert fit(tmp_path, settings(folder, **QUICK, trainer__max_steps=1)) == 0
+    other = settings(folder, **QUICK, model__backbone__init_args__flags__num_res_blocks=2)
     assert fit(tmp_path, other) == 1
     assert "a training of another model (its network differ)" in capsys.readouterr().err

@@ -45,6 +45,12 @@ def test_predict_ends_with_the_table(tmp_path, spaces, capsys):
     assert (run / "scores.csv").read_bytes() == scores
     assert (run / "measures" / "chunk-000002.npz").stat().st_mtime_ns == kept
 
+
+@pytest.mark.slow
+def test_a_finished_run_gives_the_same_numbers(tmp_path, spaces):
+    assert predict(tmp_path, "run", with_evaluation(spaces)) == 0
+    run = tmp_path / "run"
+    found = metrics(run)
     # Asked for fewer than the run holds, all that it holds is compared.
     assert predict(tmp_path, "run", with_evaluation(spaces), "--data.num_samples", "3") == 0
     close(metrics(run), found)

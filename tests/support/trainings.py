@@ -18,6 +18,13 @@ FLAGS = {
 }  # fmt: skip
 
 
+# Changes of the settings for tests of something else than validation.
+QUICK = {
+    **{"model__nelbo_images": 0, "model__warmup_steps": 0, "grid__images": 0},
+    **{"trainer__val_check_interval": 100, "writer__save_every": 100},
+}
+
+
 def settings(folder, **changes):
     config = {
         "model": {
