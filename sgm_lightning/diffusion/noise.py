@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -84,6 +85,10 @@ class Noise(Protocol):
         """Return the noise of some rows, in that order."""
 
 
+# Numbers from which on another thread helps: fewer are made faster than two threads pass the interpreter's lock on.
+_WORTH_A_THREAD = 2**16
+
+
 @dataclass(frozen=True, eq=False)
 class SampleNoise:
     """All noise of the samples `indices`. It has no state: the same call always gives the same numbers.
@@ -156,6 +161,8 @@ class SampleNoise:
         return replace(self, indices=[self.indices[r] for r in rows], candidates=[candidates[r] for r in rows])
 
     def _ask(self, purpose: Purpose, *key: int) -> None:
+        if len(self.indices) * math.prod(self.shape) < _WORTH_A_THREAD:
+            return
         # NumPy fills arrays without holding the interpreter's lock.
         self._pending[(int(purpose), *key)] = _worker().submit(self._host, purpose, key, None)
 
