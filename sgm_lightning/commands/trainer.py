@@ -12,12 +12,16 @@ from typing import Any
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+from torch.distributed import DistError
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.signals import EXIT_RESUMABLE, PEER, Interrupted, stop_signals
 
 # Defaults of `fit`, `predict` and `test`.
 TRAINER_DEFAULTS: dict[str, Any] = {"enable_checkpointing": False, "enable_model_summary": False, "devices": 1}
+
+_FAREWELL_SECONDS = 3.0  # for the launching process to end first; it may be in a collective operation, and wait for this one
+_PATIENCE_SECONDS = 60.0  # for this process to reach the next place where it may stop
 
 
 class _NoSignalHandlers(_SignalConnector):
@@ -69,12 +73,27 @@ class RunTrainer(Trainer):
         stop_signals.on_signal = self._pass_on
         try:
             return work()
-        except BaseException as error:
+        except BaseException as raised:
+            error = self._without_peers(raised)
             self._pass_on()
             if isinstance(error, Interrupted) and launched and os.getppid() == parent:
                 os.kill(parent, PEER)
-                _when_gone(parent, lambda: None).join(60)
-            raise
+                _when_gone(parent, lambda: None).join(_FAREWELL_SECONDS)
+            if error is raised:
+                raise
+            raise error from None
+
+    def _without_peers(self, error: BaseException) -> BaseException:
+        """Return what the error of a collective operation means whose other processes have gone, or any other error itself."""
+        broken = isinstance(error, DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+        if self.world_size == 1 or not broken:
+            return error
+        if stop_signals.received is not None:
+            return Interrupted(f"{stop_signals.received} received")
+        return SGMError(
+            "The processes of a job must stay until its end, but one has gone or cannot be reached; see its messages, then "
+            "repeat the command to resume."
+        )
 
     def _pass_on(self) -> None:
         if self.strategy.launcher is not None:
@@ -84,7 +103,7 @@ class RunTrainer(Trainer):
 def _end() -> None:
     """Stop; by force if this process waits for one that has ended, as in a collective operation."""
     stop_signals.stop("end of the launching process")
-    time.sleep(60)
+    time.sleep(_PATIENCE_SECONDS)
     os._exit(EXIT_RESUMABLE)
 
 
