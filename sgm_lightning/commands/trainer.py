@@ -84,7 +84,7 @@ class RunTrainer(Trainer):
             raise error from None
 
     def _without_peers(self, error: BaseException) -> BaseException:
-        """Return what the error of a collective operation means whose other processes have gone, or any other error itself."""
+        """Return what an error of a collective operation means whose peers have gone, or any other error itself."""
         broken = isinstance(error, DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
         if self.world_size == 1 or not broken:
             return error
