@@ -15,6 +15,7 @@ from sgm_lightning.fit.averaging import WeightAverage
 from sgm_lightning.fit.checkpoint_io import AtomicCheckpointIO
 from sgm_lightning.fit.data import TrainingData
 from sgm_lightning.fit.module import TrainingModule
+from sgm_lightning.fit.progress import TrainingProgress
 from sgm_lightning.fit.run import TrainingRun
 from sgm_lightning.fit.sample_grid import SampleGrid
 from sgm_lightning.fit.settings import training_settings
@@ -88,6 +89,7 @@ def train(cli: type[TrainingCLI], module: type[pl.LightningModule], args: list[s
             trainer_class=RunTrainer,
             trainer_defaults={
                 **TRAINER_DEFAULTS,
+                "callbacks": [TrainingProgress()],
                 "enable_checkpointing": True,  # the writer makes the checkpoints
                 "max_steps": 10_000,
                 "max_epochs": -1,  # only the steps limit the training

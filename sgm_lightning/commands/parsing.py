@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from jsonargparse import ArgumentParser, set_parsing_settings
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningCLI
 
 import sgm_lightning.backbones
@@ -21,6 +23,9 @@ import sgm_lightning.scores  # noqa: F401  short class names in YAML come from w
 from sgm_lightning.commands.arguments import config_contents, config_files, with_config_files
 from sgm_lightning.commands.renamed import refuse_renamed
 from sgm_lightning.files.locate import looking_beside
+
+# Lightning tells these at every start: what the machine has not, an advertisement, and what we say ourselves.
+_IRRELEVANT_LINES = ("GPU available: False", "TPU available: False", "HPU available: False", "💡", "`Trainer.")
 
 # Lightning warns of these in every run; our chunks are iterable, have a length, and carry their indices on purpose.
 _IRRELEVANT_WARNINGS = (
@@ -51,12 +56,17 @@ def command_line(args: list[str]) -> Iterator[list[str]]:
     """
     for start in _IRRELEVANT_WARNINGS:
         warnings.filterwarnings("ignore", start)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_relevant)
     set_parsing_settings(docstring_parse_attribute_docstrings=False)
     args = with_config_files(args)
     refuse_renamed(args, config_contents(args))
     typed = [*args, *(arg.partition("=")[2] for arg in args)]
     with looking_beside(config_files(args), typed):
         yield args
+
+
+def _relevant(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_IRRELEVANT_LINES)
 
 
 class CommandCLI(LightningCLI):
@@ -72,6 +82,11 @@ class CommandCLI(LightningCLI):
         super().setup_parser(*args, **kwargs)
         for method, parser in self._subcommand_parsers.items():
             parser.prog = f"sgm-lightning {self.command or method}"
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        if self.config_init[self.subcommand]["trainer"]["enable_progress_bar"] is False:
+            self.trainer_defaults.pop("callbacks", None)  # Lightning refuses a bar that it did not make itself
+        return super().instantiate_trainer(**kwargs)
 
     def before_instantiate_classes(self) -> None:
         """Spare Lightning the hyperparameters, for which it would dump the whole configuration; our modules save none."""

@@ -39,8 +39,6 @@ class SamplingCLI(CommandCLI):
         if config["trainer"]["logger"] in (None, True):
             kwargs["logger"] = False  # the writer starts TensorBoard once the run's folder may be written
         kwargs["default_root_dir"] = config["run_dir"]
-        if config["trainer"]["enable_progress_bar"] is False:  # Lightning refuses the bar that it did not make itself
-            self.trainer_defaults.pop("callbacks", None)
         return super().instantiate_trainer(**kwargs)
 
     def resolved(self) -> str:

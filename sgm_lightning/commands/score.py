@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from sgm_lightning.backbones import Checkpoint
 from sgm_lightning.commands.parsing import call
@@ -21,6 +20,7 @@ from sgm_lightning.images import Images
 from sgm_lightning.images.cache import Broken, square_or_reason
 from sgm_lightning.images.crop import Square
 from sgm_lightning.images.levels import Levels, identity, level_of, thresholds
+from sgm_lightning.progress import Progress
 from sgm_lightning.run import DRAW_VERSION, Claims, Parts, RunDir
 from sgm_lightning.run.chunk_file import DamagedChunk
 from sgm_lightning.scores import LPIPS, MinorityScore
@@ -118,6 +118,7 @@ class _Scoring:
         self.denoiser, self.source, self.prepare, self.score = denoiser, source, prepare, score
         self.seed, self.batch_size = seed, batch_size
         self.broken = Broken(max_broken, "max_broken")
+        self.progress: Progress | None = None
         self.counted: set[int] = set()  # finished parts whose broken pictures are noted
         self.labels = None if denoiser.num_classes is None else source.labels
         if denoiser.num_classes is not None and self.labels is None:
@@ -134,14 +135,17 @@ class _Scoring:
         stop_signals.deferred = True
         try:
             missing = sorted(set(range(count)) - parts.discard_torn())
+            self.progress = Progress("Scoring", total, "images", total - min(len(missing) * size, total))
             left = Parts(missing, parts.has, claims, lambda number: f"part-{number:06d}", wait=False)
-            for number in tqdm(left, unit="part", disable=None):
+            for number in left:
                 self._count_broken(parts, size)
                 scores = self.rows(range(number * size, min((number + 1) * size, total)))
                 parts.write_chunk(number, score=scores.numpy())
         finally:
             stop_signals.deferred = False
             claims.close()
+            if self.progress is not None:
+                self.progress.close()
         if len(parts.finished(count)) < count:
             return None
         self._count_broken(parts, size)
@@ -182,6 +186,8 @@ class _Scoring:
             batch = squares[start : start + self.batch_size]
             indices = [row for row, _ in batch]
             scores[[row - rows.start for row in indices]] = self._batch(indices, np.stack([x for _, x in batch]))
+            if self.progress is not None:
+                self.progress.advance(len(batch))
         return scores
 
     def _batch(self, indices: list[int], images: np.ndarray) -> Tensor:

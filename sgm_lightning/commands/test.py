@@ -8,6 +8,7 @@ from sgm_lightning.commands.parsing import CommandCLI, command_line
 from sgm_lightning.commands.trainer import TRAINER_DEFAULTS
 from sgm_lightning.evaluation.data import EvaluatedImages
 from sgm_lightning.evaluation.module import EvaluationModule
+from sgm_lightning.evaluation.progress import EvaluationProgress
 from sgm_lightning.evaluation.writer import ReportWriter
 
 
@@ -33,6 +34,6 @@ def test(args: list[str]) -> None:
             save_config_callback=None,
             seed_everything_default=False,
             auto_configure_optimizers=False,
-            trainer_defaults={**TRAINER_DEFAULTS, "logger": False},
+            trainer_defaults={**TRAINER_DEFAULTS, "logger": False, "callbacks": [EvaluationProgress()]},
             args=args,
         )

@@ -14,7 +14,7 @@ ROOT = Path(sgm_lightning.__file__).parent
 TESTS = Path(__file__).parents[1]
 # From the ground up; a room may import those before it.
 LAYERS = [
-    *("errors", "version", "lazy", "signals", "files"),
+    *("errors", "version", "lazy", "signals", "progress", "files"),
     *("diffusion", "backbones", "run", "scores", "classifiers", "images", "metrics", "guidance", "features", "samplers"),
     *("evaluation", "fit", "predict", "commands", "compare", "cli"),
 ]
@@ -28,7 +28,7 @@ PURE = {
     *(f"commands.{name}" for name in ("arguments", "configs", "renamed")),
     *("commands", "compare", "fit", "predict", "cli"),
 }
-IMPURE = {f"evaluation.{name}" for name in ("data", "module", "writer")}
+IMPURE = {f"evaluation.{name}" for name in ("data", "module", "progress", "writer")}
 
 
 @cache
