@@ -46,6 +46,7 @@ class Progress:
         self.seconds, self.clock = seconds, clock
         self._before, self._begun = self.done, clock()
         self._told: float | None = None  # when something was shown last
+        self._ended = self.done >= total
         self._bar = None
         if shown and sys.stderr.isatty():
             form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}{postfix}]"
@@ -65,12 +66,14 @@ class Progress:
             return
         self._bar.set_postfix_str("".join(f", {part}" for part in (self._rate(), note) if part), refresh=False)
         self._bar.update(self.done - self._bar.n)
-        self._told = self.clock()
+        self._told, self._ended = self.clock(), self.done >= self.total
 
     def due(self) -> bool:
         """Return whether it is time to show something; a note that is costly to make may wait for it."""
         wait = self.seconds if self._bar is None else _REFRESH_SECONDS
-        return self.shown and (self._told is None or self.clock() - self._told >= wait or self.done >= self.total)
+        if not self.shown or self._ended:
+            return False
+        return self._told is None or self.clock() - self._told >= wait or self.done >= self.total
 
     def close(self) -> None:
         """End the bar."""
@@ -88,7 +91,7 @@ class Progress:
         facts = ", ".join(part for part in (self._rate(), note, left) if part)
         amount = f"{self.done:.0f} of {self.total:.0f} {self.unit}"
         print(f"{self.what}: {', '.join(part for part in (amount, facts) if part)}", file=sys.stderr, flush=True)
-        self._told = self.clock()
+        self._told, self._ended = self.clock(), self.done >= self.total
 
 
 def _duration(seconds: float) -> str:

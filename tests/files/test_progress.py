@@ -22,6 +22,7 @@ def test_a_line_first_then_every_half_minute_and_at_the_end(capsys, clock):
     for step in range(1, 1001):
         clock.now += 0.25
         progress.advance(1, f"loss {step}")
+    progress.advance(1)  # more than there is
     progress.close()
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "Training: 1 of 1000 steps, 64 images/s, loss 1, 4 min 09 s left"
