@@ -7,11 +7,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib import import_module
 from typing import NamedTuple
 
-from sgm_lightning.errors import MalformedCommand, told
+from sgm_lightning.errors import MalformedCommand, told, unforeseen
 from sgm_lightning.signals import EXIT_RESUMABLE, Interrupted, stop_signals
+from sgm_lightning.version import __version__
 
 
 class Command(NamedTuple):
@@ -75,8 +77,13 @@ def main(args: list[str] | None = None) -> int:
     if not args or args[0] in ("-h", "--help"):
         print(usage(), end="")
         return 0
+    if args[0] == "--version":
+        print(f"sgm-lightning {__version__}")
+        return 0
     if args[0] not in COMMANDS:
-        print(f"error: The command must be one of {', '.join(COMMANDS)}, got {args[0]}; see --help.", file=sys.stderr)
+        near = "".join(f" (did you mean `{name}`?)" for name in get_close_matches(args[0], COMMANDS, 1))
+        names = ", ".join(COMMANDS)
+        print(f"error: The command must be one of {names}, got {args[0]}{near}; see --help.", file=sys.stderr)
         return 2
     try:
         # If the command line is that of the process, the process ends next. Late signals from peers that stop as well must
@@ -88,9 +95,7 @@ def main(args: list[str] | None = None) -> int:
             print(f"interrupted ({stop}): what is finished is safe; the same command resumes.", file=sys.stderr)
         return EXIT_RESUMABLE
     except Exception as error:
-        sentence = told(error)
-        if sentence is None:
-            raise
+        sentence = told(error) or unforeseen(error, args)
         print(f"error: {sentence}", file=sys.stderr)
         return 2 if isinstance(sentence, MalformedCommand) else 1
     return 0

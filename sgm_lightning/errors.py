@@ -1,4 +1,10 @@
-"""The exceptions whose message is shown to the user."""
+"""The exceptions whose message is shown to the user, and what is shown of all others."""
+
+import os
+import tempfile
+import traceback
+from itertools import pairwise
+from pathlib import Path
 
 
 class SGMError(Exception):
@@ -23,3 +29,32 @@ def told(error: BaseException | None) -> SGMError | None:
     if error is not None and "in DataLoader worker" in str(error):  # torch passes on the worker's traceback
         return SGMError(str(error).split("SGMError: ")[-1].strip())
     return error
+
+
+def unforeseen(error: BaseException, args: list[str]) -> SGMError:
+    """Return the message for the user about an error that nobody foresaw, and write its traceback to a file.
+
+    Args:
+        error: Error, which is raised again if the variable SGM_DEBUG is set.
+        args: Arguments of the command; the file goes into the folder of `--run_dir` or `--output` if there is one.
+    """
+    if os.environ.get("SGM_DEBUG"):
+        raise error
+    text = "".join(traceback.format_exception(error))
+    given = dict(pairwise(args)) | dict(arg.split("=", 1) for arg in args if "=" in arg)
+    folders = [Path(given[key]) for key in ("--run_dir", "--output") if given.get(key)]
+    for folder in [*(folder for folder in folders if folder.is_dir()), Path(tempfile.gettempdir())]:
+        file = folder / f"error-{os.getpid()}.txt"
+        try:
+            file.write_text(f"sgm-lightning {' '.join(args)}\n\n{text}", encoding="utf-8", errors="backslashreplace")
+        except OSError:
+            continue
+        place = f"its traceback is in {file}"
+        break
+    else:
+        place = "its traceback could not be written; set SGM_DEBUG=1 to see it"
+    reason = " ".join(str(error).split())[:300]
+    return SGMError(
+        f"This was not foreseen: {type(error).__name__}{reason and ': '}{reason}; {place}, which belongs in a report of the "
+        "fault."
+    )

@@ -12,6 +12,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from sgm_lightning.backbones.base import Checkpoint
+from sgm_lightning.backbones.hub_files import hub_file, is_folder_name
 from sgm_lightning.backbones.scheduler import SCHEDULES, read_scheduler
 from sgm_lightning.backbones.unet import ADMUNet2DModel
 from sgm_lightning.backbones.unet_backbone import UNetBackbone
@@ -41,6 +42,7 @@ class DiffusersCheckpoint(Checkpoint):
         self.path, self.revision, self.scheduler = locate(path), revision, scheduler
 
     def load(self) -> UNetBackbone:
+        self._check_folder()
         self._check_pipeline()
         folder = "unet/" if self._find("unet/config.json") else ""
         config = self._config(f"{folder}config.json", "network")
@@ -50,6 +52,16 @@ class DiffusersCheckpoint(Checkpoint):
         network = self._network(config, self._weights(folder))
         check_channels(network.config, chain.variance, self.path)
         return UNetBackbone(network, chain.betas, chain.prediction, chain.variance, chain.schedule)
+
+    def _check_folder(self) -> None:
+        folder = Path(self.path)
+        if not folder.is_dir() and is_folder_name(self.path):
+            raise SGMError(f"There is no folder {self.path}; check `model.backbone.init_args.path`.")
+        if (folder / "last.ckpt").is_file() and not (folder / "unet").is_dir():
+            raise SGMError(
+                f"{self.path} holds a training of `fit`, not a folder of diffusers; give it to the class TrainedCheckpoint "
+                "(`model.backbone.class_path`)."
+            )
 
     def _check_pipeline(self) -> None:
         """Raise if the folder's pipeline has parts besides the network and its scheduler, such as a decoder of latents."""
@@ -104,20 +116,7 @@ class DiffusersCheckpoint(Checkpoint):
         if Path(self.path).is_dir():
             file = Path(self.path) / name
             return file if file.is_file() else None
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-        try:
-            return Path(hf_hub_download(self.path, name, revision=self.revision))
-        except Exception as error:  # no such file, no connection, no such repository, invalid id …
-            # Offline, the hub raises LocalEntryNotFoundError, a subclass of EntryNotFoundError.
-            if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
-                return None
-            reason = str(error).split("\n")[0][:160]
-            raise SGMError(
-                f"There is no folder {self.path}, and it could not be had from the hub ({reason}); check "
-                "`model.backbone.init_args.path` or fetch the repository and give its folder."
-            ) from None
+        return hub_file(self.path, name, self.revision)
 
     def _config(self, name: str, part: str, *others: str) -> dict[str, Any]:
         """Return the content of the first of the JSON files that is there; `part` is what it describes, for errors."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import warnings
+from argparse import ArgumentError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 from lightning.pytorch import Trainer
-from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import sgm_lightning.backbones
 import sgm_lightning.classifiers
@@ -21,7 +23,9 @@ import sgm_lightning.images
 import sgm_lightning.samplers
 import sgm_lightning.scores  # noqa: F401  short class names in YAML come from what is imported
 from sgm_lightning.commands.arguments import config_contents, config_files, with_config_files
+from sgm_lightning.commands.malformed import malformed
 from sgm_lightning.commands.renamed import refuse_renamed
+from sgm_lightning.errors import SGMError, told
 from sgm_lightning.files.locate import looking_beside
 
 # Lightning tells these at every start: what the machine has not, an advertisement, and what we say ourselves.
@@ -80,17 +84,49 @@ class CommandCLI(LightningCLI):
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         super().setup_parser(*args, **kwargs)
+        self.parser.exit_on_error = False
         for method, parser in self._subcommand_parsers.items():
             parser.prog = f"sgm-lightning {self.command or method}"
+            parser.exit_on_error = False
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        with _in_a_sentence(self._subcommand_parsers[args[0]], [self.command or args[0], *args[1:]]):
+            super().parse_arguments(parser, args)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        if self.config_init[self.subcommand]["trainer"]["enable_progress_bar"] is False:
+        given = self.config_init[self.subcommand]["trainer"]
+        if given["enable_progress_bar"] is False:
             self.trainer_defaults.pop("callbacks", None)  # Lightning refuses a bar that it did not make itself
-        return super().instantiate_trainer(**kwargs)
+        strategy = str(given["strategy"])
+        if given["barebones"] or any(word in strategy for word in ("spawn", "fork", "notebook")):
+            named = "trainer.barebones: true" if given["barebones"] else f"trainer.strategy: {strategy}"
+            raise SGMError(
+                f"Runs need callbacks, and processes that start by themselves, got {named}; leave it out, or set "
+                "`trainer.strategy: ddp`."
+            )
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+            if told(error) is not None:
+                raise
+            reason = " ".join(str(error).split())[:300]
+            raise SGMError(
+                f"Lightning does not take a value of `trainer` ({reason}); correct it, or leave it out for its default."
+            ) from None
 
     def before_instantiate_classes(self) -> None:
         """Spare Lightning the hyperparameters, for which it would dump the whole configuration; our modules save none."""
         self.config_dump: dict[str, Any] = {}
+
+
+@contextmanager
+def _in_a_sentence(parser: ArgumentParser, args: list[str]) -> Iterator[None]:
+    """Say in one sentence what the parser does not accept."""
+    try:
+        yield
+    except ArgumentError as error:
+        known = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
+        raise malformed(error, known, args, config_files(args)) from None
 
 
 def call(function: Callable[..., None], args: list[str], positional: bool = False) -> None:
@@ -107,9 +143,11 @@ def call(function: Callable[..., None], args: list[str], positional: bool = Fals
 
 def arguments(function: Callable[..., None], args: list[str], positional: bool = False) -> dict[str, Any]:
     """Return the arguments of a function by name, inside of `command_line`; the parameters are those of `call`."""
-    parser = ArgumentParser(prog=f"sgm-lightning {args[0]}")
+    parser = ArgumentParser(prog=f"sgm-lightning {args[0]}", exit_on_error=False)
     parser.add_argument("-c", "--config", action="config")
     parser.add_function_arguments(function, as_positional=positional, sub_configs=True)
-    found = parser.instantiate_classes(parser.parse_args(args[1:])).as_dict()
+    with _in_a_sentence(parser, args):
+        given = parser.parse_args(args[1:])
+    found = parser.instantiate_classes(given).as_dict()
     found.pop("config", None)
     return found

@@ -68,7 +68,7 @@ def score(
     """
     target = Path(output)
     _check(target, {"batch_size": batch_size, "part_size": part_size})
-    on = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device)
+    on = _device(device)
     denoiser = backbone.load().denoiser(spacing).to(on)
     if score is None:
         score = MinorityScore(LPIPS("vgg"), NoiseLevel(ratio=0.6), num_draws=5, clip=True)
@@ -197,6 +197,18 @@ class _Scoring:
         condition = None if self.labels is None else Condition(self.labels[indices].to(device))
         with torch.no_grad():
             return self.score(self.denoiser, x_0, noise, condition).cpu()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).split("\n")[0][:160]
+        raise SGMError(f"device must be one that torch has here, got {name} ({reason}); set `--device auto`.") from None
+    return device
 
 
 def _check(target: Path, counts: dict[str, int]) -> None:

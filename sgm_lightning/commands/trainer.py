@@ -12,6 +12,7 @@ from typing import Any
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.distributed import DistError
 
 from sgm_lightning.errors import SGMError
@@ -74,7 +75,7 @@ class RunTrainer(Trainer):
         try:
             return work()
         except BaseException as raised:
-            error = self._without_peers(raised)
+            error = self._meaning(raised)
             self._pass_on()
             if isinstance(error, Interrupted) and launched and os.getppid() == parent:
                 os.kill(parent, PEER)
@@ -83,9 +84,11 @@ class RunTrainer(Trainer):
                 raise
             raise error from None
 
-    def _without_peers(self, error: BaseException) -> BaseException:
-        """Return what an error of a collective operation means whose peers have gone, or any other error itself."""
+    def _meaning(self, error: BaseException) -> BaseException:
+        """Return the meaning of an error of Lightning's, or of an operation of several processes some of which have gone."""
         broken = isinstance(error, DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+        if isinstance(error, MisconfigurationException):
+            return SGMError(f"Lightning refuses these settings ({' '.join(str(error).split())[:300]}); correct `trainer`.")
         if self.world_size == 1 or not broken:
             return error
         if stop_signals.received is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from sgm_lightning.backbones import Backbone
 from sgm_lightning.commands.predict import predict, resolve
 from sgm_lightning.compare.anchors import Kind
 from sgm_lightning.compare.settings import Setting, predict_arguments
-from sgm_lightning.errors import SGMError, told
+from sgm_lightning.errors import told
 from sgm_lightning.predict.manifest import run_manifest
 from sgm_lightning.predict.module import SamplingModule
 from sgm_lightning.run import RunDir
@@ -133,11 +132,8 @@ def naming(setting: Setting) -> Iterator[None]:
     """Name the setting in the messages of its errors."""
     try:
         yield
-    except SystemExit:  # from the parser, which has printed the error
-        print(f"This was said of setting {setting.name}.", file=sys.stderr)
-        raise
     except Exception as error:
         sentence = told(error)
         if sentence is None:
             raise
-        raise SGMError(f"Setting {setting.name}: {sentence}") from None
+        raise type(sentence)(f"Setting {setting.name}: {sentence}") from None

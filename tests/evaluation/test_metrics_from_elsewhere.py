@@ -184,10 +184,7 @@ def test_in_compare(tmp_path, spaces, panels):
 def test_bad_metrics(tmp_path, spaces, capsys, own, status, word):
     save_images(tmp_path / "set", GRAY)
     spaces["one"]["metrics"] = own
-    try:
-        found = run_test(tmp_path, spaces, "--data.images", str(tmp_path / "set"), "--output", str(tmp_path / "out"))
-    except SystemExit as stopped:
-        found = stopped.code
+    found = run_test(tmp_path, spaces, "--data.images", str(tmp_path / "set"), "--output", str(tmp_path / "out"))
     assert found == status and word in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
