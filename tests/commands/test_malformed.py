@@ -8,6 +8,12 @@ from sgm_lightning import errors
 from sgm_lightning.cli import COMMANDS, Command, main
 from sgm_lightning.version import __version__
 
+
+# Every kind is among the default tests; its siblings are among the slow ones.
+def and_slow(cases, few):
+    return [*cases[:few], *(pytest.param(*case, marks=pytest.mark.slow) for case in cases[few:])]
+
+
 DEMO = ["predict", "--config", "fashion_mnist"]
 
 
@@ -20,27 +26,36 @@ def said(capsys, args, status=2):
 
 @pytest.mark.parametrize(
     ("args", "says"),
-    [
-        (["predict", "--modle.spacing", "5"], "`sgm-lightning predict` takes no option `--modle.spacing`"),
-        (["predict", "--modle.spacing", "5"], "(did you mean `--model.spacing`?); see `sgm-lightning predict --help`."),
-        (
-            [*DEMO, "--model.guidance.scal", "3"],
-            "SelfGuidance of model.guidance takes no option `scal` (did you mean `scale`?)",
-        ),
-        ([*DEMO, "--model.guidance.zzz", "3"], "; it takes gradient, normalize, rate, scale, score, weighting, window; see"),
-        ([*DEMO, "--data.num_samples", "x"], "data.num_samples must be a whole number, got x; see"),
-        ([*DEMO, "--model.guidance", "SelfGuidence"], "takes no class `SelfGuidence` (did you mean `SelfGuidance`?)"),
-        (["predict", "--model.backbone", "DiffusersCheckpoint"], "DiffusersCheckpoint of model.backbone needs path; see"),
-        (["predict"], "needs model.backbone, data; give them, or a configuration"),
-        (
-            ["fit", "--config", "finetune_folder", "--model.lr_schedule", "x"],
-            "must be one of constant, cosine, linear, got x",
-        ),
-        (["fit_classifier", "--modl.x", "3"], "`sgm-lightning fit_classifier` takes no option `--modl.x`"),
-        (["score", "--outptu", "x"], "(did you mean `--output`?); see `sgm-lightning score --help`."),
-        (["convert", "--backbone", "DiffuserCheckpoint"], "(did you mean `DiffusersCheckpoint`?)"),
-        (["predcit"], "got predcit (did you mean `predict`?); see --help."),
-    ],
+    and_slow(
+        [
+            (["predict", "--modle.spacing", "5"], "`sgm-lightning predict` takes no option `--modle.spacing`"),
+            (["predict", "--modle.spacing", "5"], "(did you mean `--model.spacing`?); see `sgm-lightning predict --help`."),
+            (
+                [*DEMO, "--model.guidance.scal", "3"],
+                "SelfGuidance of model.guidance takes no option `scal` (did you mean `scale`?)",
+            ),
+            (
+                [*DEMO, "--model.guidance.zzz", "3"],
+                "; it takes gradient, normalize, rate, scale, score, weighting, window; see",
+            ),
+            ([*DEMO, "--data.num_samples", "x"], "data.num_samples must be a whole number, got x; see"),
+            ([*DEMO, "--model.guidance", "SelfGuidence"], "takes no class `SelfGuidence` (did you mean `SelfGuidance`?)"),
+            (
+                ["predict", "--model.backbone", "DiffusersCheckpoint"],
+                "DiffusersCheckpoint of model.backbone needs path; see",
+            ),
+            (["predict"], "needs model.backbone, data; give them, or a configuration"),
+            (
+                ["fit", "--config", "finetune_folder", "--model.lr_schedule", "x"],
+                "must be one of constant, cosine, linear, got x",
+            ),
+            (["fit_classifier", "--modl.x", "3"], "`sgm-lightning fit_classifier` takes no option `--modl.x`"),
+            (["score", "--outptu", "x"], "(did you mean `--output`?); see `sgm-lightning score --help`."),
+            (["convert", "--backbone", "DiffuserCheckpoint"], "(did you mean `DiffusersCheckpoint`?)"),
+            (["predcit"], "got predcit (did you mean `predict`?); see --help."),
+        ],
+        6,
+    ),
 )
 def test_on_the_command_line(capsys, args, says):
     assert says in said(capsys, args)
@@ -48,16 +63,19 @@ def test_on_the_command_line(capsys, args, says):
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [
-        ("modle: 3\n", "takes no option `modle` (FILE, line 1) (did you mean `model`?)"),
-        ("model:\n  spaceing: 3\n", "takes no option `model.spaceing` (FILE, line 2) (did you mean `model.spacing`?)"),
-        (
-            "model:\n  guidance:\n    class_path: SelfGuidance\n    init_args:\n      window: {intervall: 1}\n",
-            "Window of model.guidance.window takes no option `intervall` (FILE, line 5) (did you mean `interval`?)",
-        ),
-        ("model:\n  guidance:\n    class_path: SelfGuidence\n", "takes no class `SelfGuidence` (FILE, line 3)"),
-        ("model: [\n", "FILE must be YAML (while parsing a flow node"),
-    ],
+    and_slow(
+        [
+            ("modle: 3\n", "takes no option `modle` (FILE, line 1) (did you mean `model`?)"),
+            ("model:\n  spaceing: 3\n", "takes no option `model.spaceing` (FILE, line 2) (did you mean `model.spacing`?)"),
+            (
+                "model:\n  guidance:\n    class_path: SelfGuidance\n    init_args:\n      window: {intervall: 1}\n",
+                "Window of model.guidance.window takes no option `intervall` (FILE, line 5) (did you mean `interval`?)",
+            ),
+            ("model:\n  guidance:\n    class_path: SelfGuidence\n", "takes no class `SelfGuidence` (FILE, line 3)"),
+            ("model: [\n", "FILE must be YAML (while parsing a flow node"),
+        ],
+        3,
+    ),
 )
 def test_in_a_file(tmp_path, capsys, text, says):
     file = tmp_path / "run.yaml"
@@ -67,16 +85,19 @@ def test_in_a_file(tmp_path, capsys, text, says):
 
 @pytest.mark.parametrize(
     ("args", "says"),
-    [
-        (["--trainer.devices", "foo"], "Lightning does not take a value of `trainer`"),
-        (["--trainer.devices", "-3"], "Lightning does not take a value of `trainer`"),
-        (["--trainer.accelerator", "gpu"], "Lightning does not take a value of `trainer` (No supported gpu backend"),
-        (["--trainer.accelerator", "mps"], "Lightning does not take a value of `trainer`"),
-        (["--trainer.strategy", "nothing"], "Lightning does not take a value of `trainer`"),
-        (["--trainer.strategy", "ddp_spawn"], "got trainer.strategy: ddp_spawn"),
-        (["--trainer.barebones", "true"], "got trainer.barebones: true"),
-        (["--trainer.max_time", "foo"], "is not a valid duration"),
-    ],
+    and_slow(
+        [
+            (["--trainer.devices", "foo"], "Lightning does not take a value of `trainer`"),
+            (["--trainer.devices", "-3"], "Lightning does not take a value of `trainer`"),
+            (["--trainer.accelerator", "gpu"], "Lightning does not take a value of `trainer` (No supported gpu backend"),
+            (["--trainer.accelerator", "mps"], "Lightning does not take a value of `trainer`"),
+            (["--trainer.strategy", "nothing"], "Lightning does not take a value of `trainer`"),
+            (["--trainer.strategy", "ddp_spawn"], "got trainer.strategy: ddp_spawn"),
+            (["--trainer.barebones", "true"], "got trainer.barebones: true"),
+            (["--trainer.max_time", "foo"], "is not a valid duration"),
+        ],
+        4,
+    ),
 )
 def test_settings_that_lightning_refuses(tmp_path, capsys, args, says):
     if args[1] in ("gpu", "mps"):
