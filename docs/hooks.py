@@ -38,7 +38,7 @@ def api_page(room: str) -> str:
 
 def command_line_page() -> str:
     """The help of every command."""
-    parts = ["# Command line", "Every page below is what `sgm-lightning COMMAND --help` prints.", markdown_table()]
+    parts = ["# Command line", "Every page below is what `sgm-lightning COMMAND --help.all` prints.", markdown_table()]
     for name, command in COMMANDS.items():
         parts += [f"## {name}", f"{command.summary.capitalize()}.", f"```text\n{help_of(name)}\n```"]
     return "\n\n".join([*parts, ""])
@@ -51,13 +51,13 @@ def configurations_page() -> str:
 
 
 def help_of(name: str) -> str:
-    """The text that `sgm-lightning NAME --help` prints, 110 columns wide."""
+    """The text that `sgm-lightning NAME --help.all` prints, 110 columns wide."""
     out = io.StringIO()
     columns = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = "110"
     try:
         with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-            main([name, "--help"])
+            main([name, "--help.all"])
     finally:
         if columns is None:
             del os.environ["COLUMNS"]

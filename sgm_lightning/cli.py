@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import NamedTuple
 
+from sgm_lightning.commands.pages import PAGES, page
 from sgm_lightning.errors import MalformedCommand, told, unforeseen
 from sgm_lightning.signals import EXIT_RESUMABLE, Interrupted, stop_signals
 from sgm_lightning.version import __version__
@@ -85,6 +86,10 @@ def main(args: list[str] | None = None) -> int:
         names = ", ".join(COMMANDS)
         print(f"error: The command must be one of {names}, got {args[0]}{near}; see --help.", file=sys.stderr)
         return 2
+    if args[0] in PAGES and set(args[1:]) & {"-h", "--help"}:
+        print(page(args[0]), end="")
+        return 0
+    args = ["--help" if arg == "--help.all" else arg for arg in args]
     try:
         # If the command line is that of the process, the process ends next. Late signals from peers that stop as well must
         # neither change its exit status nor suppress its message.

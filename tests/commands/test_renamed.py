@@ -104,6 +104,6 @@ def test_an_old_key_is_told(rows):
 def test_no_option_is_offered_that_has_no_effect(command, capsys):
     """Lightning's command line adds an optimizer and a schedule of its own; ours are arguments of the model."""
     with pytest.raises(SystemExit):
-        main([command, "--help"])
+        main([command, "--help.all"])
     text = capsys.readouterr().out
     assert "--trainer.max_steps" in text and "--optimizer" not in text and "--lr_scheduler" not in text

@@ -25,7 +25,7 @@ PURE = {
     *(f"fit.{name}" for name in ("objective", "schedules", "step_samplers")),
     *(f"predict.{name}" for name in ("check", "cost", "manifest", "settings")),
     *(f"compare.{name}" for name in ("anchors", "comparison", "plot", "seed_grid", "settings", "tables", "verbatim")),
-    *(f"commands.{name}" for name in ("arguments", "configs", "renamed")),
+    *(f"commands.{name}" for name in ("arguments", "configs", "pages", "renamed")),
     *("commands", "compare", "fit", "predict", "cli"),
 }
 IMPURE = {f"evaluation.{name}" for name in ("data", "module", "progress", "writer")}

@@ -1,0 +1,118 @@
+"""The page of common options that `--help` prints for the large commands. It must not wait for any import."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Page(NamedTuple):
+    """Contents of the page of a command.
+
+    Attributes:
+        purpose: Sentence that says what the command does.
+        examples: Typical calls, without the program's name.
+        options: Pairs of an option, as it is typed, and its help.
+        kinds: Options that take a class; `OPTION.help CLASS` lists the options of the class.
+    """
+
+    purpose: str
+    examples: list[str]
+    options: list[tuple[str, str]]
+    kinds: list[str]
+
+
+_CONFIG = ("--config NAME", "Configuration: a file, or a name that `sgm-lightning configs` lists; later ones go over it.")
+_RUN_DIR = ("--run_dir DIR", "Folder of the run; the same command goes on with what it holds.")
+_PRINT = ("--print_config", "Print the whole configuration that results, and stop.")
+_SCALE = [
+    ("--trainer.devices N", "Number of GPUs or processes."),
+    ("--trainer.accelerator KIND", "Where to compute: auto, cpu, gpu, mps."),
+    ("--trainer.precision KIND", "Number format of the network: 32-true, bf16-mixed or 16-mixed."),
+]
+_FIT = [
+    _CONFIG,
+    _RUN_DIR,
+    ("--data.root FOLDER", "Folder of pictures, where the configuration trains on one (`FolderData`)."),
+    ("--data.batch_size N", "Number of pictures in a batch of each process."),
+    ("--trainer.max_steps N", "Number of steps; a larger one extends a finished training."),
+    ("--trainer.max_time TIME", "Time after which the training stops and can be resumed, as days:hours:minutes:seconds."),
+    ("--model.warmup_steps N", "Number of steps until the full learning rate."),
+    ("--writer.save_every N", "Number of steps between saved states."),
+    *_SCALE,
+    _PRINT,
+]
+
+PAGES = {
+    "predict": Page(
+        "Draws samples of a model into a run folder. Repeat the command to resume; several processes may share a run.",
+        [
+            "predict --config fashion_mnist --run_dir runs/first",
+            "predict --config fashion_mnist --config best_of --run_dir runs/best --data.num_samples 32",
+        ],
+        [
+            _CONFIG,
+            _RUN_DIR,
+            ("--data.num_samples N", "Number of samples; a larger number extends the run."),
+            ("--data.seed N", "Seed of the run."),
+            ("--data.labels L", "Classes to draw: auto, none, uniform, one class, or a list."),
+            ("--model.backbone.path PATH", "Checkpoint of the model: a folder, a file or a hub id."),
+            ("--model.spacing STEPS", "Number of steps of the chain, or a spacing such as 14,7."),
+            ("--model.guidance CLASS", "Guidance of the steps, e.g. SelfGuidance; null for none."),
+            ("--model.guidance.scale W", "Strength of the guidance, where the class has one."),
+            ("--model.sampler CLASS", "Method that takes the steps, e.g. DDPM, DPMSolverPlusPlus or BestOf."),
+            ("--model.baseline BOOL", "Whether to draw every sample without the method, too."),
+            ("--verify BOOL", "Whether to check every chunk of a finished run again."),
+            *_SCALE,
+            _PRINT,
+        ],
+        ["--model.backbone", "--model.sampler", "--model.guidance", "--data"],
+    ),
+    "fit": Page(
+        "Trains or fine-tunes a diffusion model. Repeat the command to resume.",
+        ["fit --config finetune_folder --data.root FOLDER --run_dir runs/finetuned"],
+        [*_FIT[:2], ("--model.backbone.path PATH", "Checkpoint to start from: a folder, a file or a hub id."), *_FIT[2:]],
+        ["--model.backbone", "--model.objective", "--model.optimizer", "--data"],
+    ),
+    "fit_classifier": Page(
+        "Trains a classifier of noisy images, for guidance. Repeat the command to resume.",
+        ["fit_classifier --config minority_classifier --run_dir runs/classifier"],
+        _FIT,
+        ["--model.classifier", "--model.optimizer", "--data"],
+    ),
+    "test": Page(
+        "Evaluates finished images: rarity, realism and, under a model, scores and likelihood.",
+        ["test --config fashion_mnist --data.images runs/first --output runs/first/test"],
+        [
+            _CONFIG,
+            ("--data.images PATH", "Run folder, npz file or folder of images to evaluate."),
+            ("--output DIR", "Folder for metrics.json and the figures."),
+            ("--model.backbone.path PATH", "Checkpoint under which scores and likelihood are computed."),
+            ("--model.nelbo BOOL", "Whether to bound the likelihood."),
+            *_SCALE[:2],
+            _PRINT,
+        ],
+        ["--model.backbone"],
+    ),
+}
+
+
+def page(command: str) -> str:
+    """Return the page of a command."""
+    found = PAGES[command]
+    width = max(len(option) for option in [*dict(found.options), *(f"{kind}.help CLASS" for kind in found.kinds)]) + 2
+    return "\n".join(
+        [
+            f"usage: sgm-lightning {command} --config NAME [OPTION VALUE ...]",
+            "",
+            found.purpose,
+            "",
+            *(f"  sgm-lightning {example}" for example in found.examples),
+            "",
+            *(f"  {option:<{width}}{text}" for option, text in found.options),
+            "",
+            "More:",
+            f"  {'--help.all':<{width}}Every option, with its default.",
+            *(f"  {f'{kind}.help CLASS':<{width}}Options of a class." for kind in found.kinds),
+            "",
+        ]
+    )

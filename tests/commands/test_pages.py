@@ -1,0 +1,62 @@
+"""The pages that `--help` prints: short, at once, and true of the parser."""
+
+import contextlib
+import io
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sgm_lightning.cli import main
+from sgm_lightning.commands.pages import PAGES, page
+
+# Options of a class that the configuration chooses are not among those of the parser itself.
+OF_A_CLASS = ("--data.", "--model.backbone.", "--model.guidance.")
+
+
+@pytest.mark.parametrize("command", PAGES)
+def test_a_page_fits_on_a_screen(capsys, command):
+    assert main([command, "--help"]) == 0
+    assert capsys.readouterr().out == page(command)
+    lines = page(command).splitlines()
+    assert len(lines) < 45 and max(map(len, lines)) <= 125
+
+
+@pytest.mark.parametrize("command", [*list(PAGES)[:1], *(pytest.param(c, marks=pytest.mark.slow) for c in list(PAGES)[1:])])
+def test_every_option_of_a_page_exists(command):
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), pytest.raises(SystemExit):
+        main([command, "--help.all"])
+    known = text.getvalue()
+    for option, _ in PAGES[command].options:
+        name = option.split()[0]
+        assert name in known or name.startswith(OF_A_CLASS), name
+    for kind in PAGES[command].kinds:
+        assert f"{kind}.help" in known, kind
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["predict", "--config", "fashion_mnist", "--data.num_samples", "2", "--data.seed", "1", "--data.labels", "none",
+         "--model.backbone.path", "x", "--model.guidance.scale", "1"],
+        ["fit", "--config", "finetune_folder", "--data.root", "x", "--data.batch_size", "2", "--model.backbone.path", "x"],
+        ["fit_classifier", "--config", "minority_classifier", "--data.batch_size", "2"],
+        ["test", "--config", "fashion_mnist", "--data.images", "x", "--model.backbone.path", "x"],
+    ],
+    ids=PAGES,
+)  # fmt: skip
+@pytest.mark.slow
+def test_options_of_a_class_go_over_the_configuration(args):
+    with contextlib.redirect_stdout(io.StringIO()), pytest.raises(SystemExit) as end:
+        main([*args, "--print_config"])
+    assert end.value.code == 0
+
+
+def test_help_waits_for_no_import():
+    code = "import sys; from sgm_lightning.cli import main; main(['predict', '--help']); assert 'torch' not in sys.modules"
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "--model.guidance CLASS" in done.stdout
+    print(f"{time.monotonic() - begun:.2f} s")
