@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("interruption")
 SMALL = {"model__spacing": 8, "data__init_args__num_samples": 10}
 SETTINGS = settings(**SMALL)
 # Long enough that a job which loses a rank cannot end the run before it is stopped: Lightning looks every 5 s.
-LONG = settings(**{**SMALL, "data__init_args__num_samples": 40})
+LONG = settings(**{**SMALL, "model__spacing": 40, "data__init_args__num_samples": 40})
 
 
 @pytest.fixture(scope="module")
