@@ -134,16 +134,23 @@ class TrainingData(pl.LightningDataModule):
             rank_zero_info(f"Classes, with numbers of pictures: {', '.join(listed)}{more}{unused}.")
         self._sets = _Sets(Draws(squares, rows, self.seed), held_out, kept)
 
+    @property
+    def images_per_step(self) -> int:
+        """Number of pictures in a step of the optimiser, over all processes and gathered batches."""
+        trainer = self.trainer
+        assert trainer is not None
+        return int(self.batch_size * trainer.world_size * trainer.accumulate_grad_batches)
+
     def _check_epochs(self, pictures: int) -> None:
         """Refuse a limit on epochs that has no effect, since one pass of Lightning's loop takes all steps."""
         trainer = self.trainer
         assert trainer is not None
         epochs = trainer.max_epochs or -1
         if epochs > 0 and trainer.limit_train_batches == 1.0 and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            images = self.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+            steps = math.ceil(epochs * pictures / self.images_per_step)
             raise SGMError(
                 f"A training is measured in steps, but trainer.max_epochs is {epochs}; leave it out, and set "
-                f"`trainer.max_steps: {math.ceil(epochs * pictures / images)}` for as many passes over the pictures."
+                f"`trainer.max_steps: {steps}` for as many passes over the pictures."
             )
 
     @property

@@ -25,7 +25,6 @@ class TrainingProgress(ProgressBar):
         self._enabled = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        images = trainer.datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches  # type: ignore[attr-defined]
         self._progress = Progress(
             "Training",
             trainer.max_steps,
@@ -33,7 +32,7 @@ class TrainingProgress(ProgressBar):
             done=trainer.global_step,
             shown=self._enabled and trainer.is_global_zero,
             rate_unit="images",
-            per_unit=images,
+            per_unit=trainer.datamodule.images_per_step,  # type: ignore[attr-defined]
         )
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any) -> None:

@@ -88,7 +88,7 @@ class TrainingRun(Checkpoint):
     def _record(self, trainer: pl.Trainer) -> None:
         """Compare the folder's manifest with this training, and write what is missing."""
         assert self._manifest is not None
-        images = trainer.datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches  # type: ignore[attr-defined]
+        images = trainer.datamodule.images_per_step  # type: ignore[attr-defined]
         versions = {"version": __version__, "torch": torch.__version__}
         remove_leftovers(self.path)
         agree(
@@ -113,7 +113,7 @@ class TrainingRun(Checkpoint):
         self._step = step
         if step % trainer.log_every_n_steps == 0:
             data = trainer.datamodule  # type: ignore[attr-defined]
-            images = (step - self._first) * data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+            images = (step - self._first) * data.images_per_step
             pl_module.log("train/images_per_second", images / (time.monotonic() - self._started))
         stop = _asked_to_stop(trainer)
         ends = stop or trainer.should_stop or step == trainer.max_steps

@@ -63,8 +63,11 @@ class RunDir:
         return self._manifest.is_file() and self._started() and bool(check(self._manifest, manifest, defaults or {}))
 
     def _started(self) -> bool:
-        """Return whether the folder holds a chunk, or a process is at work in it."""
-        return (self.chunks.is_dir() and self.count() > 0) or Claims(self.claims).any_alive()
+        """Return whether the folder holds a result, or a process is at work in it."""
+        if self._record.exists():
+            return True
+        drawn = self.chunks.is_dir() and any(_CHUNK.fullmatch(entry.name) for entry in self._listing())
+        return drawn or Claims(self.claims).any_alive()
 
     def manifest(self) -> dict[str, Any]:
         """Return the recorded manifest.

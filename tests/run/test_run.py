@@ -168,6 +168,10 @@ def test_a_run_without_results_protects_no_settings(run):
         run.open(MANIFEST, {"threads": 2})
     with pytest.raises(SGMError, match="seed: 1 → 0"):
         run.holds(MANIFEST, {"threads": 2})
+    assert run.merge(3, 1) == set()
+    run.discard(0)  # what was merged is a result without its chunks, too
+    with pytest.raises(SGMError, match="seed: 1 → 0"):
+        run.open(MANIFEST, {"threads": 2})
 
 
 def test_a_run_of_other_noise_is_not_continued(tmp_path):
