@@ -117,7 +117,11 @@ def test_devices_that_are_not_here(tmp_path, capsys, device):
     )
 
 
-@pytest.mark.parametrize("path", ["./nowhere", "/nowhere/x", "~/nowhere", "a/b/c", "checkpoints/nowhere"])
+@pytest.mark.parametrize(
+    "path",
+    ["./nowhere", "checkpoints/nowhere"]
+    + [pytest.param(path, marks=pytest.mark.slow) for path in ("/nowhere/x", "~/nowhere", "a/b/c")],
+)
 def test_a_path_is_not_looked_for_on_the_hub(tmp_path, capsys, monkeypatch, path):
     (tmp_path / "checkpoints").mkdir()
     monkeypatch.chdir(tmp_path)

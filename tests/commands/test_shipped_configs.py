@@ -38,7 +38,14 @@ def test_methods_whose_weights_are_not_here_parse(name):
     assert end.value.code == 0
 
 
-@pytest.mark.parametrize("name", sorted(set(ADDED) - set(ABSENT)))
+# What the others add is tested where it lives; here, once more, that their files fit.
+OFTEN = ("balanced", "best_of", "boost_and_skip", "low_density", "temporal_score_rescaling", "particle_guidance")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in OFTEN else pytest.param(n, marks=pytest.mark.slow) for n in sorted(set(ADDED) - set(ABSENT))],
+)
 def test_presets_and_methods_go_over_a_config(tmp_path, name):
     """Run for two samples of a short chain of a small network, uncompiled."""
     base = ROOT / f"configs/predict/{BASES.get(name, 'fashion_mnist')}.yaml"

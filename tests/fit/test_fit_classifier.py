@@ -97,6 +97,7 @@ def test_from_scores_to_samples(scored, capsys):
     assert "classifiers" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_stopped_training_ends_as_an_undisturbed_one(scored):
     """With dropout and the linear schedule."""
     assert fit(scored) == 0
@@ -120,6 +121,7 @@ def test_a_stacked_classifier_trains_its_head_alone(scored):
         assert torch.equal(found[name], value) == name.startswith("extractor."), name
 
 
+@pytest.mark.slow
 def test_another_classifier_is_not_resumed(scored, capsys):
     tmp_path = scored
     assert fit(tmp_path, max_steps=1) == 0

@@ -44,7 +44,7 @@ class Disowned(Callback):
     ("changes", "steps"),
     [
         pytest.param({"trainer__max_time": {"seconds": 1}, "trainer__max_steps": 100_000}, None, marks=pytest.mark.slow),
-        ({"trainer__limit_train_batches": 3, "trainer__max_epochs": 2}, 6),
+        pytest.param({"trainer__limit_train_batches": 3, "trainer__max_epochs": 2}, 6, marks=pytest.mark.slow),
         ({"trainer__callbacks": [{"class_path": f"{__name__}.StopsAtThree"}]}, 3),
     ],
     ids=["max_time", "max_epochs", "callback"],

@@ -277,6 +277,7 @@ def test_a_run_goes_on_from_its_own_state(tmp_path, folder, capsys):
     assert "a training of other classes" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_validation_that_was_cut_short_is_made_up_for(tmp_path, folder):
     assert fit(tmp_path, settings(folder, trainer__max_steps=4)) == 0
     whole = scalars(tmp_path)["held_out/nelbo"]
@@ -381,7 +382,7 @@ def test_dropout_is_on_whatever_the_loader(tmp_path, folder):
 
 def test_a_full_disk_is_told_in_a_sentence(small_disk, tmp_path, folder, capsys):
     file = tmp_path / "run.yaml"
-    file.write_text(yaml.safe_dump(settings(folder)))
+    file.write_text(yaml.safe_dump(settings(folder, **QUICK)))
     assert main(["fit", "--config", str(file), "--run_dir", str(small_disk / "run")]) == 1
     error = capsys.readouterr().err
     assert "error:" in error and "No space left" in error and "Traceback" not in error

@@ -116,6 +116,7 @@ def predict(folder, name, guidance):
     return run(folder, "predict", config, "--run_dir", str(folder / name))
 
 
+@pytest.mark.slow
 def test_from_a_data_set_to_samples(tmp_path):
     assert predict(tmp_path, "plain", None) == 0
     classifier = fit(tmp_path, "classes", IMAGES, 10)

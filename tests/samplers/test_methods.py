@@ -70,7 +70,8 @@ def test_rescaling_draws_the_gaussian_of_another_temperature(k):
     torch.testing.assert_close(x, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("k", [0.5, pytest.param(2.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [0.5, 2.0])
 def test_rescaling_keeps_the_weights_of_modes(k):
     """Eight of ten in one mode, each as wide as in the mixture of v / k; a temperature of the whole moves the weights."""
     count, weight, variance = 400, 0.8, 0.02

@@ -93,12 +93,16 @@ GUIDANCES += [
 ]
 
 
+COMBINATIONS = [*((DDPM(), g) for g in GUIDANCES), *((s, self_guidance()) for s in SAMPLERS)]
+
+
 @pytest.mark.parametrize(
-    ("sampler", "guidance"), [*((DDPM(), g) for g in GUIDANCES), *((s, self_guidance()) for s in SAMPLERS)]
+    ("sampler", "guidance"),
+    [pytest.param(*case, marks=[pytest.mark.slow] * (i % 2)) for i, case in enumerate(COMBINATIONS)],
 )
 def test_no_step_waits_for_the_device(sampler, guidance):
     """On tensors without data every step can be taken: nothing in it depends on a value."""
-    denoiser = tiny(null_class=True, channel_mult="1").denoiser(3).to("meta")
+    denoiser = tiny(null_class=True, channel_mult="1").denoiser(2).to("meta")
     guidance = None if guidance is None else copy.deepcopy(guidance).to("meta")
     noise = SampleNoise(0, range(3), denoiser.image_shape, "meta")
     condition = Condition(LABELS.labels.to("meta"))
@@ -106,7 +110,7 @@ def test_no_step_waits_for_the_device(sampler, guidance):
         guidance.check(denoiser)  # once before a run
     with Waits():
         state = sampler.start(denoiser, noise, condition, guidance)
-        for index in sampler.indices(3):
+        for index in sampler.indices(2):
             sampler.step(state, index, guidance)
     assert state.x.shape == (3, 3, 8, 8)
     with pytest.raises((RuntimeError, NotImplementedError)):  # the one read, and what this test would not overlook

@@ -18,7 +18,7 @@ def elbo_score(score, denoiser, x_0, repeats):
     return total / repeats
 
 
-@pytest.mark.parametrize("antithetic", [False, True])
+@pytest.mark.parametrize("antithetic", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_bound_is_the_integral_over_log_snr(antithetic):
     """Against ½ ∫ SNR E‖x − x0_hat‖² dλ, whose expectation a Gaussian's denoiser has in closed form."""
     variance, mean, (low, high) = 0.04, 0.3, (-4.0, 3.0)

@@ -206,8 +206,11 @@ class Start:
         return getattr(self.noise, name)
 
 
-@pytest.mark.parametrize("sampler", [DDPM(clip=False), DDIM(clip=False), DDIM(1.0, False), DPMSolverPlusPlus(clip=False),
-                                     DPMSolverPlusPlus(True, clip=False)])  # fmt: skip
+@pytest.mark.parametrize(
+    "sampler",
+    [DDPM(clip=False), DPMSolverPlusPlus(True, clip=False)]
+    + [pytest.param(s, marks=pytest.mark.slow) for s in (DDIM(clip=False), DDIM(1.0, False), DPMSolverPlusPlus(clip=False))],
+)
 def test_edm_flow_and_ddpm_are_one_process_in_three_scales(sampler):
     """Every sampler draws the same x_0, unguided and guided, whichever scale α the states are written in."""
     drawn = {}
@@ -283,6 +286,7 @@ class Jumping(DDPM):
         return steps
 
 
+@pytest.mark.slow
 def test_a_chain_may_go_up_again():
     """The distribution stays, the noise of a second visit is its own, and nothing depends on the batch."""
     denoiser, sampler = gaussian(0.04, 100), Jumping(clip=False)
