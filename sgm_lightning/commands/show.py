@@ -10,6 +10,7 @@ from sgm_lightning.commands.parsing import call
 from sgm_lightning.errors import SGMError
 from sgm_lightning.evaluation.contact_sheet import save_contact_sheet
 from sgm_lightning.evaluation.format import plain_table
+from sgm_lightning.files.atomic import make_folder
 from sgm_lightning.images import RunImages
 from sgm_lightning.run.run_dir import RunDir
 
@@ -27,7 +28,7 @@ def show(run: str, rarest: int = 10, commonest: int = 0, by: str = "score", outp
         rarest: Number of samples to show with the highest values.
         commonest: Number of samples to show with the lowest values.
         by: Column of `scores.csv` to sort by: `score` is the minority score; the callback `Evaluate` adds others.
-        output: PNG file to write; by default `shown.png` in the run's folder.
+        output: PNG file to write; by default `.figures/shown.png` in the run's folder.
 
     Raises:
         SGMError: If the run is not finished, has no such column, or nothing is to be shown.
@@ -48,7 +49,8 @@ def show(run: str, rarest: int = 10, commonest: int = 0, by: str = "score", outp
             captions = [f"sample {columns['index'][row]:.0f}\n{by} {columns[by][row]:.4g}" for row in rows]
             blocks.append((title, images.read(rows.tolist()).permute(0, 2, 3, 1).numpy(), captions))
             print(f"{title}\n\n{_table(columns, rows, by)}\n")
-    file = Path(output) if output else Path(run) / "shown.png"
+    file = Path(output) if output else RunDir(run).figures / "shown.png"
+    make_folder(file.parent)
     save_contact_sheet(file, blocks)
     print(f"Their images: {file}")
 

@@ -90,11 +90,12 @@ def plan(base: Setting, setting: Setting, output: Path, networks: Networks) -> P
         cli = resolve(arguments)
         module: SamplingModule = cli.model
         module.prepare(cli.trainer, cli.datamodule, networks.load(module, network_key(cli)))
+        run = RunDir(output / setting.folder)
+        cli.datamodule.join(run)
         manifest = run_manifest(module, cli.datamodule, cli.trainer.strategy.root_device, cli.settings)
     assert module.denoiser is not None
     kind = Kind(module.denoiser.image_shape, module.denoiser.num_classes is not None)
     module.denoiser = None  # the parser holds on to what it made last
-    run = RunDir(output / setting.folder)
     return Planned(setting, run, arguments, cli.resolved(), manifest, cli.datamodule.num_samples, kind)
 
 

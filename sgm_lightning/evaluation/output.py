@@ -10,14 +10,17 @@ import matplotlib.image
 from sgm_lightning.evaluation.figures import Read, save_extremes, save_histograms, save_scatter
 from sgm_lightning.evaluation.report import Report
 from sgm_lightning.evaluation.results import measures_in
+from sgm_lightning.files.atomic import make_folder
 
 
-def summary(folder: Path, report: Report) -> str:
-    """Return the table that is printed at the end, and the path of the other results."""
-    return f"Intervals, references: {folder / 'metrics.json'}; figures beside it.\n\n{report.table()}"
+def summary(folder: Path, report: Report, figures: Path | None = None) -> str:
+    """Return the table that is printed at the end, and the paths of the other results."""
+    return f"Intervals, references: {folder / 'metrics.json'}; figures: {figures or folder}.\n\n{report.table()}"
 
 
-def write_evaluation(folder: Path, report: Report, reads: dict[str, Read], experiment: Any = None) -> None:
+def write_evaluation(
+    folder: Path, report: Report, reads: dict[str, Read], experiment: Any = None, figures: Path | None = None
+) -> None:
     """Write `metrics.json`, `histograms.png`, `extremes.png` and, where both scores exist, `scatter.png`.
 
     Args:
@@ -25,20 +28,23 @@ def write_evaluation(folder: Path, report: Report, reads: dict[str, Read], exper
         report: Evaluation to write.
         reads: For each set of the report, a function from sample indices to (n, C, H, W) uint8 images.
         experiment: TensorBoard's `SummaryWriter`, if any; it gets scalars, histograms and the figures.
+        figures: Folder of the figures, if another one.
     """
     report.write(folder / "metrics.json")
-    figures = []
+    figures = figures or folder
+    make_folder(figures)
+    drawn = []
     columns = [name for name, measure in measures_in(report.sets.values()).items() if measure.histogram]
     if columns:
-        save_histograms(folder / "histograms.png", report.sets)
+        save_histograms(figures / "histograms.png", report.sets)
         # Ranked by the score, else by the first measure of a space, such as AvgkNN, else by any column.
         ranked = min(columns, key=lambda name: (name != "minority_score", "/" not in name))
         sets = {name: (results, reads[name]) for name, results in report.sets.items() if ranked in results.per_sample}
-        save_extremes(folder / "extremes.png", sets, ranked)
-        figures += ["histograms", "extremes"]
+        save_extremes(figures / "extremes.png", sets, ranked)
+        drawn += ["histograms", "extremes"]
     if {"minority_score", "nelbo"} <= set(columns):
-        save_scatter(folder / "scatter.png", report.sets)
-        figures.append("scatter")
+        save_scatter(figures / "scatter.png", report.sets)
+        drawn.append("scatter")
     if experiment is None:
         return
     for name, results in report.sets.items():
@@ -47,7 +53,7 @@ def write_evaluation(folder: Path, report: Report, reads: dict[str, Read], exper
                 experiment.add_scalar(f"{key}/{name}", value.value, value.num_samples)
         for key, values in results.per_sample.items():
             experiment.add_histogram(f"{key}/{name}", values, len(values))
-    for figure in figures:
-        image = matplotlib.image.imread(folder / f"{figure}.png")[..., :3]
+    for figure in drawn:
+        image = matplotlib.image.imread(figures / f"{figure}.png")[..., :3]
         experiment.add_image(figure, image, 0, dataformats="HWC")
     experiment.flush()

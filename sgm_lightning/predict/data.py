@@ -18,6 +18,7 @@ from sgm_lightning.diffusion import Condition, Model, from_uint8
 from sgm_lightning.diffusion.noise import random_labels
 from sgm_lightning.errors import SGMError
 from sgm_lightning.images.archive import read_archive
+from sgm_lightning.run import RunDir
 
 
 class Chunk(NamedTuple):
@@ -73,7 +74,8 @@ class SampleIndices(pl.LightningDataModule):
 
     Args:
         num_samples: Number of samples, N.
-        chunk_size: Number of samples in a chunk, which is the batch of the network and the unit of writing.
+        chunk_size: Largest number of samples in a chunk, which is the batch of the network and the unit of writing. A new
+            run of fewer samples draws smaller chunks, and a run keeps the chunks that it was started with.
         seed: Seed of the run. Sample i is a function of (seed, i) and of the settings, whichever process draws it.
         labels: Class labels. `auto`: uniform if the model is class-conditional, else none; `none`; `uniform`; one class for
             all; or a list, which is repeated over the samples.
@@ -93,11 +95,26 @@ class SampleIndices(pl.LightningDataModule):
         self.num_samples, self.chunk_size, self.seed, self.labels = num_samples, chunk_size, seed, labels
         self.numbers: Callable[[], Numbers] = self._share
         self._num_classes: int | None = None
+        self._coupled = False  # whether a chunk's samples depend on one another
 
     @property
     def num_chunks(self) -> int:
         """Number of chunks of the run."""
         return math.ceil(self.num_samples / self.chunk_size)
+
+    def join(self, run: RunDir) -> None:
+        """Draw in the chunks of a run on record or, in a new run, in chunks that hold no more samples than the run.
+
+        An image depends on the size of its chunk only by the rounding of the network's batch. Where a guidance couples the
+        samples of a chunk, the size is kept as it was given.
+        """
+        if self._coupled:
+            return
+        recorded = run.recorded("chunk_size")
+        if recorded is None:
+            self.chunk_size = min(self.chunk_size, self.num_samples)
+        elif isinstance(recorded, int) and 1 <= recorded < self.chunk_size:
+            self.chunk_size = recorded
 
     def chunk(self, number: int) -> Chunk:
         """Return chunk `number`, for the model that was passed to `check`."""
@@ -129,7 +146,7 @@ class SampleIndices(pl.LightningDataModule):
                 f"{self.chunk_size}; raise `data.chunk_size`."
             )
         self._check_labels(model.num_classes)
-        self._num_classes = model.num_classes
+        self._num_classes, self._coupled = model.num_classes, least_batch > 1
 
     def _check_labels(self, num_classes: int | None) -> None:
         wanted = self.labels

@@ -94,8 +94,9 @@ class Evaluate(pl.Callback):
         chunk_size = trainer.datamodule.chunk_size  # type: ignore[attr-defined]
         reads = {titles[kind]: _reader(run, _IMAGES[kind], chunk_size) for kind in results}
         logger = trainer.logger
-        write_evaluation(run.path, report, reads, logger.experiment if isinstance(logger, TensorBoardLogger) else None)
-        print(summary(run.path, report))
+        experiment = logger.experiment if isinstance(logger, TensorBoardLogger) else None
+        write_evaluation(run.path, report, reads, experiment, run.figures)
+        print(summary(run.path, report, run.figures))
 
     def _results(self, trainer: pl.Trainer, pl_module: pl.LightningModule, run: RunDir) -> dict[str, Results]:
         """Evaluate each kind of images of the whole run, in the order of `_KINDS`."""

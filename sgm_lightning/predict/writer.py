@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,16 +15,18 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_info
 
+from sgm_lightning.errors import SGMError
 from sgm_lightning.evaluation.grid import save_grid
-from sgm_lightning.files.atomic import write
-from sgm_lightning.predict.data import Chunk
+from sgm_lightning.files.atomic import make_folder, write
+from sgm_lightning.predict.data import Chunk, SampleIndices
 from sgm_lightning.predict.manifest import run_manifest
+from sgm_lightning.predict.png_files import write_png_files
 from sgm_lightning.run import ChunkQueue, RunDir
 from sgm_lightning.signals import stop_signals
 
 
 class RunWriter(BasePredictionWriter):
-    """Writes a file for each chunk once it is drawn, and at the end `samples.npz`, `scores.csv` and `grid.png`.
+    """Writes a file for each chunk once it is drawn, and at the end `samples.npz`, `scores.csv` and `.figures/grid.png`.
 
     The grid also goes to TensorBoard. Repeating the command draws only the missing chunks. Ranks, jobs and hosts may work on
     one run at the same time. SIGTERM, SIGINT and SIGUSR1 raise `sgm_lightning.signals.Interrupted` before the network's next
@@ -33,13 +36,19 @@ class RunWriter(BasePredictionWriter):
         run_dir: Folder of the run.
         grid_images: Number of images in a block of the grid.
         verify: Whether to check every chunk's checksum and merge again, although the run is complete.
+        png: Whether to write every sample to `images/` as well, as a PNG file of its index, for tools that read folders.
     """
 
-    def __init__(self, run_dir: str = "runs/default", grid_images: int = 24, verify: bool = False) -> None:
+    def __init__(
+        self, run_dir: str = "runs/default", grid_images: int = 24, verify: bool = False, png: bool = False
+    ) -> None:
         super().__init__("batch")
+        if grid_images < 1:
+            raise SGMError(f"grid_images must be at least 1, got {grid_images}; set `writer.grid_images`.")
         self.run = RunDir(run_dir)
         self.grid_images = grid_images
         self.verify = verify
+        self.png = png
         self._settings: dict[str, Any] = {}
         self._config, self._tensorboard = "", True
         self._queue: ChunkQueue | None = None
@@ -65,15 +74,31 @@ class RunWriter(BasePredictionWriter):
         """Open the run, or raise; every process of a job does so, and all fail alike."""
         stop_signals.install()  # Lightning has replaced our handlers since
         data = trainer.datamodule  # type: ignore[attr-defined]
+        asked = data.chunk_size
+        data.join(self.run)
         manifest = run_manifest(pl_module, data, trainer.strategy.root_device, self._settings)
-        torch.set_num_threads(self.run.open(manifest, {"threads": torch.get_num_threads()})["threads"])
+        agreed = self.run.open(manifest, {"threads": torch.get_num_threads()})
+        torch.set_num_threads(agreed["threads"])
         if self.verify and trainer.is_global_zero:
             self.run.forget_merge()
         self._queue = ChunkQueue(self.run, data.num_samples, data.chunk_size, check=stop_signals.check)
         finished = data.num_chunks - len(self._queue.missing)
         if finished:
             rank_zero_info(f"Resuming: {finished} of {data.num_chunks} chunks are drawn already.")
+        self._say_sizes(data, asked, agreed["num_samples"])
         return self._queue
+
+    def _say_sizes(self, data: SampleIndices, asked: int, recorded: int) -> None:
+        """Say where the run is of other sizes than the command asks for."""
+        if data.chunk_size < min(asked, data.num_samples):
+            rank_zero_info(f"The run goes on in chunks of {data.chunk_size}, as it was started; data.chunk_size is {asked}.")
+        if recorded > data.num_samples:
+            rank_zero_info(f"The run has {recorded} samples; data.num_samples is {data.num_samples} and removes none.")
+        surplus = data.num_chunks * data.chunk_size - data.num_samples
+        if surplus and self._queue and self._queue.missing:
+            rank_zero_info(
+                f"Chunks are drawn whole: {surplus} more samples than data.num_samples are kept for an extended run."
+            )
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero and self._config:
@@ -122,16 +147,20 @@ class RunWriter(BasePredictionWriter):
         for file, score, title in kinds:
             if score not in scores:
                 continue
-            pictures = self.run.first_images(file, self.grid_images)
+            pictures = np.stack(list(islice(self.run.each_image(file), self.grid_images)))
             mean = scores[score].mean()
             lines.append(f"  {title:<14} mean minority score {mean:.4f}  (N = {len(scores[score])})")
             rows.append((f"{title}: mean minority score {mean:.3f}, N = {len(scores[score])}", pictures))
-        picture = save_grid(self.run.path / "grid.png", rows)
+        make_folder(self.run.figures)
+        picture = save_grid(self.run.figures / "grid.png", rows)
+        if self.png:
+            write_png_files(self.run, stop_signals.check)
         if isinstance(trainer.logger, TensorBoardLogger):
             self._log(trainer, lambda logger: logger.experiment.add_image("grid", picture, 0, dataformats="HWC"))
         lines.append(f"  The minority score is {pl_module.score.describe()}.")
         seconds = time.monotonic() - self._started
         print("\n".join([f"Sampling took {seconds:.0f} s.", *lines, f"Run folder: {self.run.path.resolve()}"]))
+        print(f"Grid: {self.run.figures.resolve() / 'grid.png'}")
 
     @staticmethod
     def _log(trainer: pl.Trainer, write: Callable[[Any], None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -102,13 +102,13 @@ def with_columns(path: Path, columns: Mapping[str, np.ndarray]) -> str:
     return "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows), ""])
 
 
-def first_images(path: Path, count: int) -> np.ndarray:
-    """Return the first images of a merged archive, (count, H, W, C) uint8, without reading the others."""
+def each_image(path: Path) -> Iterator[np.ndarray]:
+    """Yield the images of a merged archive, (H, W, C) uint8, and hold one of them at a time."""
     with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as member:
         np.lib.format.read_magic(member)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-        shape = (min(count, shape[0]), *shape[1:])
-        return np.frombuffer(member.read(math.prod(shape)), dtype).reshape(shape).copy()
+        (count, *shape), _, dtype = np.lib.format.read_array_header_1_0(member)
+        for _ in range(count):
+            yield np.frombuffer(member.read(math.prod(shape)), dtype).reshape(shape)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

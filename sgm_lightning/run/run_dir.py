@@ -16,7 +16,7 @@ from sgm_lightning.files.atomic import cannot_write, remove_leftovers, write
 from sgm_lightning.run.chunk_file import DamagedChunk, owner_of, pack, sealed_owner, unpack
 from sgm_lightning.run.claims import Claims
 from sgm_lightning.run.manifest import agree, check, fingerprint, read_manifest
-from sgm_lightning.run.merge import SCORES, first_images, merge, read_columns, with_columns
+from sgm_lightning.run.merge import SCORES, each_image, merge, read_columns, with_columns
 
 _CHUNK = re.compile(r"chunk-(\d+)\.npz")
 
@@ -32,6 +32,9 @@ class RunDir:
         self.path = Path(path)
         self.chunks = self.path / "chunks"
         self.claims = self.path / "claims"
+        # Figures of the run. The name is hidden because tools that read a folder of images, clean-fid among them, descend
+        # into every other one and would count a figure as a sample.
+        self.figures = self.path / ".figures"
         self._manifest = self.path / "manifest.json"
         self._fingerprint: str | None = None  # of the manifest on record
         self._sound: dict[int, tuple[int, int]] = {}  # size and time of each chunk file that is known to be this run's
@@ -76,6 +79,10 @@ class RunDir:
             SGMError: If it is missing or damaged.
         """
         return read_manifest(self._manifest)
+
+    def recorded(self, key: str) -> Any:
+        """Return a value of the manifest on record; None where no run has been started."""
+        return self.manifest().get(key) if self._manifest.is_file() and self._started() else None
 
     def chunk_file(self, number: int) -> Path:
         """Return the path of one chunk's file."""
@@ -220,9 +227,9 @@ class RunDir:
         except OSError as error:
             raise _cannot_read(self.chunks, error) from None
 
-    def first_images(self, name: str, count: int) -> np.ndarray:
-        """Return the first images of `samples.npz` or `baseline.npz`, (count, H, W, C) uint8, without reading the others."""
-        return first_images(self.path / name, count)
+    def each_image(self, name: str) -> Iterator[np.ndarray]:
+        """Yield the images of `samples.npz` or `baseline.npz`, (H, W, C) uint8, and hold one of them at a time."""
+        return each_image(self.path / name)
 
     def scores(self) -> dict[str, np.ndarray]:
         """Return the columns of `scores.csv`."""

@@ -30,7 +30,7 @@ def test_the_rarest_first_and_the_commonest(run, capsys):
     out = capsys.readouterr().out
     assert rows(out, "2 of 4 samples with the highest score") == [["1", "9.25"], ["4", "7.5"]]
     assert rows(out, "1 of 4 samples with the lowest score") == [["0", "1.5"]]
-    picture = matplotlib.image.imread(run.path / "shown.png")[..., :3]
+    picture = matplotlib.image.imread(run.figures / "shown.png")[..., :3]
     shades, counts = np.unique((picture[..., 0] * 255).round(), return_counts=True)
     large = set(shades[counts > 10_000])  # an image has 37,000 pixels of one shade, the letters have few
     assert large == {50, 200, 0, 255}  # samples 1, 4 and 0, and the ground
@@ -41,7 +41,7 @@ def test_any_column(run, tmp_path, capsys):
     file = tmp_path / "far.png"
     assert main(["show", str(run.path), "--rarest", "1", "--by", "far", "--output", str(file)]) == 0
     assert rows(capsys.readouterr().out, "1 of 5 samples with the highest far") == [["2", "9", "nan"]]
-    assert file.is_file() and not (run.path / "shown.png").exists()
+    assert file.is_file() and not (run.figures / "shown.png").exists()
 
 
 def test_the_table_is_as_wide_as_a_terminal(run, capsys):

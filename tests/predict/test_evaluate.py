@@ -28,7 +28,7 @@ def test_predict_ends_with_the_table(tmp_path, spaces, capsys):
     mean = np.mean([float(row["one_avg_knn"]) - float(row["baseline_one_avg_knn"]) for row in rows])
     assert found["paired"]["metrics"]["one/avg_knn"]["value"] == pytest.approx(mean, rel=1e-5)
     for picture in ("histograms", "extremes", "scatter"):
-        assert (run / f"{picture}.png").stat().st_size > 2000
+        assert (run / f".figures/{picture}.png").stat().st_size > 2000
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(run / "tensorboard")).Reload()

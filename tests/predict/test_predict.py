@@ -25,7 +25,7 @@ def test_a_run_and_its_files(tmp_path, capsys):
     rows = list(csv.DictReader((run / "scores.csv").read_text().splitlines()))
     assert [int(row["index"]) for row in rows] == list(range(5))
     assert all(float(row["score"]) > 0 and float(row["baseline_score"]) > 0 for row in rows)
-    assert (run / "grid.png").stat().st_size > 1000 and (run / "config.yaml").is_file()
+    assert (run / ".figures/grid.png").stat().st_size > 1000 and (run / "config.yaml").is_file()
     assert list((run / "tensorboard").glob("events*"))
     assert json.loads((run / "manifest.json").read_text())["seed"] == 0
     out = capsys.readouterr().out
