@@ -60,6 +60,14 @@ class SamplingCLI(CommandCLI):
         # `Evaluate` reads what the writer has written, so it must come after the writer.
         self.trainer.callbacks.sort(key=lambda callback: isinstance(callback, Evaluate))
 
+    def after_predict(self) -> None:
+        """Say what a run without `Evaluate` does not tell: a rare sample may as well be a broken one."""
+        if self.trainer.is_global_zero and not any(isinstance(c, Evaluate) for c in self.trainer.callbacks):
+            print(
+                "Whether the samples are real was not measured: compare them with real images by the callback `Evaluate` or "
+                "by `sgm-lightning test`."
+            )
+
 
 def predict(args: list[str], cli: type[SamplingCLI] = SamplingCLI) -> SamplingCLI:
     """Run `sgm-lightning predict` with a class of command line that may do less than draw."""

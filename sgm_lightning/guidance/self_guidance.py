@@ -64,8 +64,18 @@ class SelfGuidance(Guidance):
 
     @property
     def title(self) -> str:
-        kind = type(self.score)
-        return "self-guided" if kind is MinorityScore else f"self-guided by {kind.__name__}"
+        kinds = {"exact": "", "jacobian_free": "Jacobian-free, ", "finite_difference": "finite-difference, "}
+        score, default = self.score, MinorityScore()
+        title = kinds[self.gradient] + "self-guided"
+        if type(score) is not MinorityScore:
+            return f"{title} by {type(score).__name__}"
+        if score.distance_name != default.distance_name:
+            title += f" by {score.distance_name}"
+        if str(score.level) != str(default.level):
+            title += f" at {score.level}"
+        if score.num_draws != default.num_draws:
+            title += f", {score.num_draws} draws"
+        return title if score.fixed == default.fixed else f"{title}, fixed: {score.fixed}"
 
     def acts(self, index: int, num_steps: int) -> bool:
         return self.scale != 0 and super().acts(index, num_steps)

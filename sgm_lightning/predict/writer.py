@@ -21,6 +21,7 @@ from sgm_lightning.files.atomic import make_folder, write
 from sgm_lightning.predict.data import Chunk, SampleIndices
 from sgm_lightning.predict.manifest import run_manifest
 from sgm_lightning.predict.png_files import write_png_files
+from sgm_lightning.predict.score_table import score_table
 from sgm_lightning.run import ChunkQueue, RunDir
 from sgm_lightning.signals import stop_signals
 
@@ -142,14 +143,13 @@ class RunWriter(BasePredictionWriter):
             return
         scores = self.run.scores()
         plain, name = set_names(pl_module)
-        rows, lines = [], []
+        rows = []
         kinds = [("baseline.npz", "baseline_score", plain), ("samples.npz", "score", name)]
         for file, score, title in kinds:
             if score not in scores:
                 continue
             pictures = np.stack(list(islice(self.run.each_image(file), self.grid_images)))
             mean = scores[score].mean()
-            lines.append(f"  {title:<14} mean minority score {mean:.4f}  (N = {len(scores[score])})")
             rows.append((f"{title}: mean minority score {mean:.3f}, N = {len(scores[score])}", pictures))
         make_folder(self.run.figures)
         picture = save_grid(self.run.figures / "grid.png", rows)
@@ -157,10 +157,9 @@ class RunWriter(BasePredictionWriter):
             write_png_files(self.run, stop_signals.check)
         if isinstance(trainer.logger, TensorBoardLogger):
             self._log(trainer, lambda logger: logger.experiment.add_image("grid", picture, 0, dataformats="HWC"))
-        lines.append(f"  The minority score is {pl_module.score.describe()}.")
-        seconds = time.monotonic() - self._started
-        print("\n".join([f"Sampling took {seconds:.0f} s.", *lines, f"Run folder: {self.run.path.resolve()}"]))
-        print(f"Grid: {self.run.figures.resolve() / 'grid.png'}")
+        print(f"Sampling took {time.monotonic() - self._started:.0f} s.")
+        print(score_table(scores, plain, name, pl_module.score.describe()))
+        print(f"Run folder: {self.run.path.resolve()}\nGrid: {self.run.figures.resolve() / 'grid.png'}")
 
     @staticmethod
     def _log(trainer: pl.Trainer, write: Callable[[Any], None]) -> None:

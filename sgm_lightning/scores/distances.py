@@ -15,6 +15,11 @@ from sgm_lightning.files.weights import load_tensors
 logger = logging.getLogger(__name__)
 
 
+def distance_name(distance: nn.Module) -> str:
+    """Return the name of a distance in words: its attribute `name`, else that of its class."""
+    return getattr(distance, "name", type(distance).__name__)
+
+
 class Lp(nn.Module):
     """‖a − b‖_p over all pixels of an image.
 
@@ -27,6 +32,7 @@ class Lp(nn.Module):
         if p < 1:
             raise SGMError(f"The order p of a norm must be at least 1, got {p}; the usual ones are 1 and 2.")
         self.p = p
+        self.name = f"L_{p:g}"
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         return torch.linalg.vector_norm((a - b).flatten(1), ord=self.p, dim=1)
@@ -34,6 +40,8 @@ class Lp(nn.Module):
 
 class SquaredError(nn.Module):
     """‖a − b‖² over all pixels of an image."""
+
+    name = "squared error"
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         return (a - b).square().flatten(1).sum(1)
@@ -71,6 +79,7 @@ class PerComplexity(nn.Module):
         self.distance = Lp(2.0) if distance is None else distance
         self.complexity = complexity
         self.floor = floor
+        self.name = f"{distance_name(self.distance)} per {complexity}"
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         distance: Tensor = self.distance(a, b)
@@ -112,6 +121,7 @@ class LPIPS(nn.Module):
         if features is not None:
             self._load_trunk(load_tensors(features))
         self.metric.requires_grad_(False)
+        self.name = f"LPIPS-{net}"
 
     def _load_trunk(self, weights: dict[str, Tensor]) -> None:
         """Load the trunk's weights. Its slices keep torchvision's layer numbers: slice2.4.weight is features.4.weight."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sgm_lightning.diffusion import Condition, Denoiser, Noise, NoiseLevel, Purpose, SampleNoise, from_images
 from sgm_lightning.errors import SGMError
-from sgm_lightning.scores.distances import Lp
+from sgm_lightning.scores.distances import Lp, distance_name
 
 
 class MinorityScore(nn.Module):
@@ -134,7 +134,12 @@ class MinorityScore(nn.Module):
     def describe(self) -> str:
         """Return the definition in words, as reports print it beside every value."""
         draws = "1 draw" if self.num_draws == 1 else f"mean of {self.num_draws} draws"
-        return f"{getattr(self.distance, 'name', type(self.distance).__name__)} at {self.level}, {draws}"
+        return f"{self.distance_name} at {self.level}, {draws}"
+
+    @property
+    def distance_name(self) -> str:
+        """Name of the distance in words."""
+        return distance_name(self.distance)
 
     def _at_once(
         self, levels: list[tuple[Denoiser, int]], x_0: Tensor, draws: list[Tensor], condition: Condition, turn: int
