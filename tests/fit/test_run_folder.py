@@ -89,11 +89,11 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("refused", [REFUSED[:2], pytest.param(REFUSED[2:], marks=pytest.mark.slow)], ids=["some", "others"])
-def test_what_a_resumed_training_may_change(tmp_path, folder, capsys, refused):
+@pytest.mark.slow
+def test_what_a_resumed_training_may_change(tmp_path, folder, capsys):
     assert fit(tmp_path, settings(folder, **QUICK, trainer__max_steps=2)) == 0
     written = (tmp_path / "run/last.ckpt").read_bytes()
-    for changes, says in refused:
+    for changes, says in REFUSED:
         assert fit(tmp_path, settings(folder, **QUICK, trainer__max_steps=4, **changes)) == 1
         assert says in capsys.readouterr().err and (tmp_path / "run/last.ckpt").read_bytes() == written
     half = {"data__init_args__batch_size": 2, "trainer__accumulate_grad_batches": 2}  # as many pictures a step

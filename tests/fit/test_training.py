@@ -216,6 +216,7 @@ def test_lora_trains_adapters_alone(tmp_path, folder):
         LoRA(2, layers=["nothing"]).inject(NewNetwork(ADMFlags(**FLAGS)).load().network)
 
 
+@pytest.mark.slow
 def test_adapters_beside_new_classes(tmp_path, folder, capsys):
     pytest.importorskip("peft")
     assert fit(tmp_path, settings(folder, model__lora={"rank": 2})) == 1
@@ -288,30 +289,32 @@ def test_a_validation_that_was_cut_short_is_made_up_for(tmp_path, folder):
     assert list(again) == list(whole) == [3] and again[3] == pytest.approx(whole[3], rel=1e-5)
 
 
+BAD = [
+    ({"data__init_args__root": "EMPTY"}, "holds no images"),
+    ({"data__init_args__root": "NOWHERE"}, "There is no folder"),
+    ({"data__init_args__batch_size": 19}, "must not be larger than the data, got 19 images a step and 18"),
+    ({"data__init_args__channels": 3}, "The model has 1 channels, got data.channels: 3"),
+    ({"model__backbone__init_args__flags__in_channels": 3}, "The model has 3 channels, got pictures of 1"),
+    ({"model__num_classes": 2, "data__init_args__classes": "none"}, "but the pictures have none"),
+    ({"model__num_classes": 2, "data__init_args__classes": "prefix"}, "Labels must lie in [0, 2)"),
+    ({"model__label_dropout": 0.1}, "model is unconditional"),
+    ({"model__dropout": 1.5}, "must lie in [0, 1)"),
+    ({"model__warmup_steps": 8}, "warmup_steps must lie between"),
+    ({"trainer__max_steps": -1}, "max_steps must be at least 1"),
+    ({"trainer__precision": "64-true"}, "trainer.precision must be one of"),
+    (
+        {"model__backbone__init_args__flags__learn_sigma": False, "model__objective": {"kind": "hybrid"}},
+        "learned variance",
+    ),
+    ({"average__decay": 1.0}, "decay must lie in"),
+    ({"writer__save_every": 0}, "must be at least 1"),
+    ({"model__nelbo_spacing": 2000}, "1000"),
+    ({"grid__spacing": 2000}, "1000"),
+]
+
+
 @pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"data__init_args__root": "EMPTY"}, "holds no images"),
-        ({"data__init_args__root": "NOWHERE"}, "There is no folder"),
-        ({"data__init_args__batch_size": 19}, "must not be larger than the data, got 19 images a step and 18"),
-        ({"data__init_args__channels": 3}, "The model has 1 channels, got data.channels: 3"),
-        ({"model__backbone__init_args__flags__in_channels": 3}, "The model has 3 channels, got pictures of 1"),
-        ({"model__num_classes": 2, "data__init_args__classes": "none"}, "but the pictures have none"),
-        ({"model__num_classes": 2, "data__init_args__classes": "prefix"}, "Labels must lie in [0, 2)"),
-        ({"model__label_dropout": 0.1}, "model is unconditional"),
-        ({"model__dropout": 1.5}, "must lie in [0, 1)"),
-        ({"model__warmup_steps": 8}, "warmup_steps must lie between"),
-        ({"trainer__max_steps": -1}, "max_steps must be at least 1"),
-        ({"trainer__precision": "64-true"}, "trainer.precision must be one of"),
-        (
-            {"model__backbone__init_args__flags__learn_sigma": False, "model__objective": {"kind": "hybrid"}},
-            "learned variance",
-        ),
-        ({"average__decay": 1.0}, "decay must lie in"),
-        ({"writer__save_every": 0}, "must be at least 1"),
-        ({"model__nelbo_spacing": 2000}, "1000"),
-        ({"grid__spacing": 2000}, "1000"),
-    ],
+    ("changes", "says"), [pytest.param(*case, marks=[pytest.mark.slow] * (i % 2)) for i, case in enumerate(BAD)]
 )
 def test_bad_input(tmp_path, folder, capsys, changes, says):
     (tmp_path / "EMPTY").mkdir()

@@ -80,6 +80,7 @@ def test_what_it_costs():
     assert rows == [4] * 4 + [4] + [1] * 6
 
 
+@pytest.mark.slow
 def test_the_tilted_distribution():
     """One stage, m = 1, K large: p(x) exp(λ score(x)) over the mixture's two modes, here +0.4 and −0.4 of brightness."""
     lam, count, steps = 1.5, 250, 6

@@ -15,6 +15,7 @@ def test_feature_distance_measures_in_the_extractors_space():
     assert torch.allclose(FeatureDistance(double)(a, b), 2 * Lp()(a, b))
 
 
+@pytest.mark.slow
 def test_lpips_on_small_gray_images(caplog):
     distance = LPIPS("squeeze", features=GOLDENS / "squeezenet_features_random.safetensors")
     a, b = torch.rand(2, 3, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1

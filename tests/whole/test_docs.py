@@ -100,6 +100,7 @@ def test_there_are_lines():
     assert {args[0] for _, args in LINES} >= set(COMMANDS) - {"configs"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "args"), LINES, ids=[f"{page}-{' '.join(args)[:60]}" for page, args in LINES])
 def test_lines_parse(folder, capsys, page, args):
     """Every option, class and configuration of the line exists."""

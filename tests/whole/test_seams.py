@@ -52,6 +52,7 @@ def latent_gaussian(spacing=50, **facts):
     return closed_form(Gaussian(0.6, 0.16), spacing, (4, 2, 2), codec=Blocks(), **facts)
 
 
+@pytest.mark.slow
 def test_a_latent_model_draws_and_scores_images():
     """The Gaussian of the pixels, drawn as that of their latents: mean and deviation are half of the latents'."""
     denoiser = latent_gaussian(200)
