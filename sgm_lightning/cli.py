@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -74,6 +75,9 @@ def main(args: list[str] | None = None) -> int:
         command resumes. Malformed command lines and YAML files give exit status 2.
     """
     own = args is None
+    for stream in (sys.stdout, sys.stderr):  # a terminal without ± shows another sign, and nothing ends for it
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     args = sys.argv[1:] if args is None else args
     if not args or args[0] in ("-h", "--help"):
         print(usage(), end="")

@@ -10,6 +10,7 @@ import yaml
 from sgm_lightning.commands.renamed import moved_config
 from sgm_lightning.errors import MalformedCommand
 from sgm_lightning.files.locate import CONFIGS, config_folders, find_config, shipped_root
+from sgm_lightning.files.regular import read_regular
 
 _OPTIONS = ("-c", "--config")
 
@@ -27,6 +28,7 @@ def with_config_files(args: list[str]) -> list[str]:
     for index, (start, value) in _configs(args).items():
         if not isinstance(_plain(value), dict):  # YAML itself may be given as well
             found[index] = start + _file(value, args[0])
+            _check_text(found[index].removeprefix(start))
     return found
 
 
@@ -66,6 +68,18 @@ def _plain(text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         return None
+    except RecursionError:
+        raise MalformedCommand(f"A configuration is nested too deeply, got {text[:40]} …; correct it.") from None
+
+
+def _check_text(file: str) -> None:
+    """Raise unless a configuration is a file of text whose depth the parser bears."""
+    try:
+        _plain(read_regular(file).decode())
+    except OSError as error:
+        raise MalformedCommand(f"The configuration {file} cannot be read ({error.strerror}); give a YAML file.") from None
+    except UnicodeDecodeError:
+        raise MalformedCommand(f"The configuration {file} must be text in UTF-8; give a YAML file.") from None
 
 
 def _file(name: str, command: str) -> str:

@@ -49,7 +49,7 @@ class TrainingCLI(CommandCLI):
         """Resume from the state in the run folder, if there is one."""
         config = self.config[self.subcommand]
         refuse_slurm_checkpoints(config["run_dir"])
-        text = self._parser(self.subcommand).dump(config, skip_none=False)
+        text = self._parser(self.subcommand).dump(config, skip_unset=False)
         for callback in self.trainer.callbacks:
             if isinstance(callback, TrainingRun):
                 tensorboard = config["trainer"]["logger"] in (None, True)

@@ -61,7 +61,12 @@ def command_line(args: list[str]) -> Iterator[list[str]]:
     for start in _IRRELEVANT_WARNINGS:
         warnings.filterwarnings("ignore", start)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_relevant)
-    set_parsing_settings(docstring_parse_attribute_docstrings=False)
+    set_parsing_settings(
+        docstring_parse_attribute_docstrings=False,
+        # A field that takes any value does not build classes, and no field names what runs programs (`os`, `subprocess`, …).
+        instantiate_subclass_spec_in_any=False,
+        import_path_denylist=[],  # besides the parser's own
+    )
     args = with_config_files(args)
     refuse_renamed(args, config_contents(args))
     typed = [*args, *(arg.partition("=")[2] for arg in args)]
@@ -148,6 +153,6 @@ def arguments(function: Callable[..., None], args: list[str], positional: bool =
     parser.add_function_arguments(function, as_positional=positional, sub_configs=True)
     with _in_a_sentence(parser, args):
         given = parser.parse_args(args[1:])
-    found = parser.instantiate_classes(given).as_dict()
+    found = parser.instantiate(given).as_dict()
     found.pop("config", None)
     return found

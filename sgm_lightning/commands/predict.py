@@ -43,7 +43,7 @@ class SamplingCLI(CommandCLI):
 
     def resolved(self) -> str:
         """Return the whole configuration, as `config.yaml` holds it."""
-        return str(self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False))
+        return str(self._parser(self.subcommand).dump(self.config[self.subcommand], skip_unset=False))
 
     @property
     def settings(self) -> dict[str, Any]:

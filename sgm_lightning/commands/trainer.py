@@ -21,6 +21,9 @@ from sgm_lightning.signals import EXIT_RESUMABLE, PEER, Interrupted, stop_signal
 # Defaults of `fit`, `predict` and `test`.
 TRAINER_DEFAULTS: dict[str, Any] = {"enable_checkpointing": False, "enable_model_summary": False, "devices": 1}
 
+# Variable of the environment that tells launched processes the number of the one that launched them.
+_LAUNCHER = "SGM_LAUNCHER"
+
 _FAREWELL_SECONDS = 3.0  # for the launching process to end first; it may be in a collective operation, and wait for this one
 _PATIENCE_SECONDS = 60.0  # for this process to reach the next place where it may stop
 
@@ -68,9 +71,12 @@ class RunTrainer(Trainer):
             environment.auto_requeue = False  # it would write and later load a training checkpoint
         launched = isinstance(environment, LightningEnvironment) and environment.local_rank() > 0
         self._signal_connector = _NoSignalHandlers(self)
-        parent = os.getppid()
+        # Told by the launching process: it may end before its children get here, and then they have another parent already.
+        parent = int(os.environ.get(_LAUNCHER, os.getppid())) if launched else 0
         if launched:
             _when_gone(parent, _end)
+        else:
+            os.environ[_LAUNCHER] = str(os.getpid())
         stop_signals.on_signal = self._pass_on
         try:
             return work()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from dataclasses import dataclass
 from functools import cache
@@ -45,7 +46,7 @@ def started(pid: int) -> int | None:
         pass
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process has a number as large
         return -1
     except OSError:
         pass
@@ -60,11 +61,11 @@ def _current(pid: int) -> Process:
     except OSError:
         host = socket.gethostname()
     return Process(
-        host=host.replace(".", "_"),  # it is part of file names whose parts are separated by dots
+        host=re.sub(r"[^\w-]", "_", host),  # it is part of file names whose parts are separated by dots
         pid=pid,
         started=started(pid) or 0,
         job=os.environ.get("SLURM_JOB_ID", ""),
-        restart=int(os.environ.get("SLURM_RESTART_COUNT", 0)),
+        restart=int(restart) if (restart := os.environ.get("SLURM_RESTART_COUNT", "")).isdecimal() else 0,
     )
 
 

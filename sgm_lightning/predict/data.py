@@ -89,9 +89,14 @@ class SampleIndices(pl.LightningDataModule):
         labels: Literal["auto", "none", "uniform"] | int | list[int] = "auto",
     ) -> None:
         super().__init__()
-        for name, value, least in (("num_samples", num_samples, 1), ("chunk_size", chunk_size, 1), ("seed", seed, 0)):
-            if value < least:
-                raise SGMError(f"{name} must be at least {least}, got {value}; set `data.{name}`.")
+        ranges = {
+            "num_samples": (num_samples, 1, 10**9),
+            "chunk_size": (chunk_size, 1, 10**5),
+            "seed": (seed, 0, 2**128 - 1),
+        }
+        for name, (value, least, most) in ranges.items():
+            if not isinstance(value, int) or not least <= value <= most:
+                raise SGMError(f"{name} must lie between {least} and {most}, got {value}; set `data.{name}`.")
         self.num_samples, self.chunk_size, self.seed, self.labels = num_samples, chunk_size, seed, labels
         self.numbers: Callable[[], Numbers] = self._share
         self._num_classes: int | None = None

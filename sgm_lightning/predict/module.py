@@ -23,6 +23,8 @@ from sgm_lightning.scores import MinorityScore
 
 Listener = Callable[[float], None]
 
+MAX_THREADS = 1024  # more are a mistake, and may end the process
+
 
 class SamplingModule(pl.LightningModule):
     """Draws samples with a backbone, a sampler and a guidance in Lightning's predict loop.
@@ -52,6 +54,10 @@ class SamplingModule(pl.LightningModule):
         execution: Execution | None = None,
     ) -> None:
         super().__init__()
+        if threads is not None and not 1 <= threads <= MAX_THREADS:
+            raise SGMError(
+                f"threads must lie between 1 and {MAX_THREADS}, got {threads}; leave it out for torch's own number."
+            )
         self.backbone = backbone
         self.sampler = DDPM() if sampler is None else sampler
         self.guidance = guidance

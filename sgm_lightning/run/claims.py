@@ -15,6 +15,7 @@ from typing import Any
 
 from sgm_lightning.files.atomic import cannot_write
 from sgm_lightning.files.process import Process, current
+from sgm_lightning.files.regular import read_regular
 
 
 class Claims:
@@ -73,13 +74,10 @@ class Claims:
 
     def holds(self, name: str) -> bool:
         """Return whether this process still holds its claim; while the file cannot be read it does."""
-        try:
-            content = json.loads((self.folder / name).read_text())
-        except FileNotFoundError:
+        if name not in self._held or not (self.folder / name).exists():
             return False
-        except (OSError, ValueError):
-            return name in self._held
-        return name in self._held and content.get("token") == self._held[name]
+        content = _content(self.folder / name)
+        return not content or content.get("token") == self._held[name]
 
     def holder(self, name: str) -> tuple[Process, int] | None:
         """Return the process that holds a claim and when, in nanoseconds, it last gave a sign of life; None if none does."""
@@ -171,14 +169,18 @@ class Claims:
 
 
 def _process(content: dict[str, Any]) -> Process:
-    """Return the process in the content of a claim; raise TypeError if it is being written, or cut short."""
-    return Process(**{key: value for key, value in content.items() if key != "token"})
+    """Return the process in the content of a claim; raise TypeError if it is being written, cut short, or damaged."""
+    found = Process(**{key: value for key, value in content.items() if key != "token"})
+    for name, value in asdict(found).items():
+        if type(value) is not (str if name in ("host", "job") else int):
+            raise TypeError(f"{name}: {value!r}")
+    return found
 
 
 def _content(path: Path) -> dict[str, Any]:
     """Return the content of a claim file; it is empty while the file is being written and after it is gone."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -9,6 +9,7 @@ from typing import Any
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.atomic import write
+from sgm_lightning.files.regular import read_regular
 
 # Raised whenever the same settings would draw other samples.
 DRAW_VERSION = 2
@@ -54,7 +55,8 @@ def agree(file: Path, manifest: dict[str, Any], defaults: dict[str, Any], starte
         return new
     new.update({key: old[key] for key in defaults if manifest[key] is None and key in old})
     if "num_samples" in new:
-        new["num_samples"] = max(new["num_samples"], old.get("num_samples", 0))
+        recorded = old.get("num_samples")
+        new["num_samples"] = max(new["num_samples"], recorded if isinstance(recorded, int) else 0)
     if new != old:
         write(file, _json(new), new_folder=False)
     return new
@@ -73,7 +75,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
         SGMError: If the file is missing or damaged.
     """
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(read_regular(file))
     except (OSError, ValueError, RecursionError) as error:
         raise SGMError(f"{file} cannot be read ({error}); restore it, or choose another run_dir.") from None
     if not isinstance(content, dict):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import numpy as np
 
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.atomic import cannot_write, remove_leftovers, write
+from sgm_lightning.files.regular import read_regular
 from sgm_lightning.run.chunk_file import DamagedChunk, owner_of, pack, sealed_owner, unpack
 from sgm_lightning.run.claims import Claims
 from sgm_lightning.run.manifest import agree, check, fingerprint, read_manifest
@@ -155,7 +159,7 @@ class RunDir:
             DamagedChunk: If the chunk's checksum fails, or its file is gone.
         """
         try:
-            return unpack(self.chunk_file(number).read_bytes(), self._owner(number))
+            return unpack(read_regular(self.chunk_file(number)), self._owner(number))
         except FileNotFoundError:
             raise DamagedChunk from None
         except OSError as error:  # of the disk, perhaps passing: the chunk itself may be sound
@@ -171,11 +175,11 @@ class RunDir:
     def merged(self, num_samples: int) -> bool:
         """Return whether the merged files hold at least N samples and have the recorded sizes; a run only grows."""
         try:
-            record = json.loads(self._record.read_text())
+            record = json.loads(read_regular(self._record))
             sizes = {name: os.path.getsize(self.path / name) for name in record["bytes"]}
-        except (OSError, ValueError, KeyError):
+            return bool(record["num_samples"] >= num_samples and record["bytes"] == sizes)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):  # it is missing or damaged
             return False
-        return bool(record["num_samples"] >= num_samples and record["bytes"] == sizes)
 
     def forget_merge(self) -> None:
         """Forget the last merge, so that the next one happens and checks every chunk although the merged files exist."""
@@ -228,12 +232,28 @@ class RunDir:
             raise _cannot_read(self.chunks, error) from None
 
     def each_image(self, name: str) -> Iterator[np.ndarray]:
-        """Yield the images of `samples.npz` or `baseline.npz`, (H, W, C) uint8, and hold one of them at a time."""
-        return each_image(self.path / name)
+        """Yield the images of `samples.npz` or `baseline.npz`, (H, W, C) uint8, and hold one of them at a time.
+
+        Raises:
+            SGMError: If the file is damaged.
+        """
+        try:
+            yield from each_image(self.path / name)
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+            raise _damaged(self.path / name, error) from None
 
     def scores(self) -> dict[str, np.ndarray]:
-        """Return the columns of `scores.csv`."""
-        return read_columns(self.path / SCORES)
+        """Return the columns of `scores.csv`.
+
+        Raises:
+            SGMError: If the file is missing or damaged.
+        """
+        try:
+            read_regular(self.path / SCORES)  # a pipe would be waited for
+            columns = read_columns(self.path / SCORES)
+            return {"index": columns.pop("index"), "score": columns.pop("score"), **columns}
+        except (OSError, ValueError, TypeError, KeyError, IndexError, csv.Error) as error:
+            raise _damaged(self.path / SCORES, error) from None
 
     def add_scores(self, columns: Mapping[str, np.ndarray]) -> None:
         """Add columns to `scores.csv`, replacing those of the same name; rows are in the order of the samples."""
@@ -242,6 +262,13 @@ class RunDir:
         record = json.loads(self._record.read_text())
         record["bytes"][SCORES] = len(text.encode())
         write(self._record, json.dumps(record), new_folder=False)
+
+
+def _damaged(path: Path, error: Exception) -> SGMError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return SGMError(
+        f"{path} is missing or damaged ({reason}); repeat the run's command with `--verify true`, which makes it again."
+    )
 
 
 def _cannot_read(path: Path, error: OSError) -> SGMError:

@@ -48,8 +48,8 @@ class MinorityScore(nn.Module):
         clip: bool = False,
     ) -> None:
         super().__init__()
-        if num_draws < 1:
-            raise SGMError(f"num_draws must be at least 1, got {num_draws}; the paper uses 1.")
+        if not 1 <= num_draws <= 10_000:
+            raise SGMError(f"num_draws must lie between 1 and 10000, got {num_draws}; the paper uses 1.")
         if antithetic and num_draws % 2:
             raise SGMError(f"antithetic draws come in pairs, got num_draws: {num_draws}; use an even number.")
         self.distance = Lp(2.0) if distance is None else distance

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from support.cases import some
 from support.trainings import FLAGS, QUICK, command, fit, same, scalars, settings, state, wait
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -313,9 +314,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"), [pytest.param(*case, marks=[pytest.mark.slow] * (i % 2)) for i, case in enumerate(BAD)]
-)
+@pytest.mark.parametrize(("changes", "says"), some(BAD, every=2))
 def test_bad_input(tmp_path, folder, capsys, changes, says):
     (tmp_path / "EMPTY").mkdir()
     changes = {key: str(tmp_path / value) if value in ("EMPTY", "NOWHERE") else value for key, value in changes.items()}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.paths import ROOT
-from support.runs import predict, settings
+from support.runs import environment, predict, settings
 
 from sgm_lightning.diffusion import Denoiser
 from sgm_lightning.files.process import started
@@ -218,6 +218,24 @@ def test_torchrun(tmp_path, reference):
 
 
 linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes in /proc")
+
+
+@pytest.mark.slow
+def test_a_rank_whose_launcher_is_gone_already_does_not_wait_for_it(tmp_path):
+    """The launching process was killed while this one imported: it cannot be met, and its child has another parent."""
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(LONG))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    rank = {"LOCAL_RANK": "1", "WORLD_SIZE": "2", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29871"}
+    options = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    command = ["predict", "--config", str(config), "--run_dir", str(tmp_path / "run"), *options]
+    impatient = "import sgm_lightning.commands.trainer as trainer; trainer._PATIENCE_SECONDS = 3"
+    code = f"{impatient}\nfrom sgm_lightning.cli import main\nexit(main({command}))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment(**rank, SGM_LAUNCHER=str(gone.pid)), capture_output=True, timeout=120
+    )
+    assert ended.returncode == EXIT_RESUMABLE, ended.stderr.decode()
 
 
 @linux

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.cases import some
 from support.live_memory import LiveBytes
 from support.networks import EXACT, LABELS, drawn, tiny
 from support.released_loop import ReleasedDDPM
@@ -98,7 +99,7 @@ COMBINATIONS = [*((DDPM(), g) for g in GUIDANCES), *((s, self_guidance()) for s 
 
 @pytest.mark.parametrize(
     ("sampler", "guidance"),
-    [pytest.param(*case, marks=[pytest.mark.slow] * (i % 2)) for i, case in enumerate(COMBINATIONS)],
+    some(COMBINATIONS, every=2),
 )
 def test_no_step_waits_for_the_device(sampler, guidance):
     """On tensors without data every step can be taken: nothing in it depends on a value."""
