@@ -29,4 +29,4 @@ docs: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv runs site
+	rm -rf .venv site

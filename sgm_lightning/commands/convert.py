@@ -16,7 +16,7 @@ from sgm_lightning.backbones.rebuild import without_classes
 from sgm_lightning.backbones.unet_backbone import as_unet
 from sgm_lightning.commands.parsing import call
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files.atomic import write
+from sgm_lightning.files.atomic import folder_atomically, remove_leftovers, write
 
 
 def convert(
@@ -38,11 +38,13 @@ def convert(
     target = Path(output)
     if target.exists() and (target.is_file() or any(target.iterdir())):
         raise SGMError(f"output {target} exists already; choose another name or remove it.")
+    remove_leftovers(target.parent)
     loaded = as_unet(backbone.load())
     if unconditional:
         loaded = without_classes(loaded)
     if layout == "diffusers":
-        plain = save_diffusers(loaded, target)
+        with folder_atomically(target) as folder:
+            plain = save_diffusers(loaded, folder)
         print(f"Wrote {target}; " + ("DDPMPipeline opens it." if plain else "only DiffusersCheckpoint restores its heads."))
     else:
         weights, flags = export_adm(loaded, new_attention_order)

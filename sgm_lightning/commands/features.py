@@ -9,6 +9,7 @@ from sgm_lightning.errors import SGMError
 from sgm_lightning.features.class_means import save_class_means
 from sgm_lightning.features.extractor import FeatureExtractor
 from sgm_lightning.features.reference import save_reference
+from sgm_lightning.files.atomic import remove_leftovers
 from sgm_lightning.images import Images
 
 
@@ -28,6 +29,7 @@ def save_features(extractor: FeatureExtractor, images: Images, output: str, clas
     target = Path(output)
     if target.suffix != ".safetensors" or target.exists():
         raise SGMError(f"output must be a new .safetensors file, got {target}; choose another name or remove it.")
+    remove_leftovers(target.parent)
     if class_means:
         save_class_means(target, images, extractor)
         print(f"Wrote the class means of {len(images)} features of {images.name} to {target}.")

@@ -14,7 +14,7 @@ from sgm_lightning.commands.parsing import call
 from sgm_lightning.diffusion import Condition, Denoiser, NoiseLevel, SampleNoise
 from sgm_lightning.diffusion.noise import Purpose, generator
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files.atomic import make_folder
+from sgm_lightning.files.atomic import make_folder, remove_leftovers
 from sgm_lightning.files.digest import module_settings, weights_sha256
 from sgm_lightning.images import Images
 from sgm_lightning.images.cache import Broken, square_or_reason
@@ -68,6 +68,7 @@ def score(
     """
     target = Path(output)
     _check(target, {"batch_size": batch_size, "part_size": part_size})
+    remove_leftovers(target.parent)
     on = _device(device)
     denoiser = backbone.load().denoiser(spacing).to(on)
     if score is None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -93,9 +95,7 @@ def write_atomically(
     Raises:
         SGMError: If the file cannot be written; no temporary file is left behind then.
     """
-    me = current()
-    owner = f"{me.host}.{me.pid}-{me.started}-{threading.get_ident()}"
-    temporary = path.with_name(f".{path.name}.{owner}.tmp")
+    temporary = _temporary(path)
     try:
         with open(temporary, "wb") as file:
             fill(file)
@@ -116,8 +116,36 @@ def write_atomically(
     return True
 
 
+@contextmanager
+def folder_atomically(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`, and rename it once it is filled; an error removes it.
+
+    Raises:
+        SGMError: If the folder cannot be written, or another one of its name is not empty.
+    """
+    make_folder(path.parent)
+    temporary = _temporary(path)
+    try:
+        temporary.mkdir()
+        yield temporary
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise SGMError(
+            f"{path} cannot be written ({error.strerror}); make space or the folder above it writable, or give another name."
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Return a name beside `path` that tells which process uses it."""
+    me = current()
+    return path.with_name(f".{path.name}.{me.host}.{me.pid}-{me.started}-{threading.get_ident()}.tmp")
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of killed processes: those of this host at once, others after an hour."""
+    """Remove the temporary files and folders of killed processes: those of this host at once, others after an hour."""
     me = current()
     for path in folder.glob(".*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
@@ -127,7 +155,7 @@ def remove_leftovers(folder: Path) -> None:
             writer = Process(match["host"], int(match["pid"]), int(match["started"]))
             age = time.time() - path.stat().st_mtime
             if writer.gone() or (writer.host != me.host and age > _FOREIGN_LEFTOVER_SECONDS):
-                path.unlink(missing_ok=True)
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         except OSError:  # another process was quicker, or the folder is read-only
             continue
 

@@ -98,6 +98,15 @@ class Claims:
             raise cannot_write(self.folder, error) from None
         return any(not self._dead(path, _content(path)) for path in paths)
 
+    def remove_ended(self) -> None:
+        """Remove the claims of processes that are known to have ended, and what they left when they removed a claim."""
+        with contextlib.suppress(OSError):  # they are taken over otherwise
+            for path in self.folder.iterdir():
+                content = _content(path)
+                with contextlib.suppress(TypeError):
+                    if _process(content).gone():
+                        self._remove(path, content)
+
     def sweep(self, done: Callable[[str], bool]) -> None:
         """Remove the claims of all processes on work that is done."""
         for path in self.folder.iterdir():

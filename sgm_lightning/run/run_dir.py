@@ -55,9 +55,10 @@ class RunDir:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SGMError(f"run_dir {self.path} cannot be written ({error.strerror}); set `--run_dir`.") from None
-        for folder in (self.path, self.chunks):
+        for folder in (self.path, self.chunks, self.path / "measures", self.figures):
             remove_leftovers(folder)
         agreed = agree(self._manifest, manifest, defaults or {}, self._started())
+        Claims(self.claims).remove_ended()
         self._fingerprint = fingerprint(agreed)
         return agreed
 

@@ -383,3 +383,16 @@ def test_a_hundred_thousand_chunks_are_scanned_in_seconds(run):
     run.open(MANIFEST, {"threads": 2})
     assert len(run.finished(100_000)) == 100_000
     assert time.monotonic() - start < 5
+
+
+def test_a_new_start_removes_what_killed_processes_left(run):
+    for name in ("merge", ".chunk-000001.0a1b"):
+        write_claim(run.claims, name, pid=dead_pid())
+    write_claim(run.claims, "chunk-000002")
+    left = f".chunk-000000.npz.{current().host}.{dead_pid()}-5-1.tmp"
+    for folder in ("measures", ".figures", "chunks"):
+        (run.path / folder).mkdir(exist_ok=True)
+        (run.path / folder / left).write_bytes(b"half")
+    run.open(MANIFEST, {"threads": 2})
+    assert sorted(path.name for path in run.claims.iterdir()) == ["chunk-000002"]
+    assert not list(run.path.rglob("*.tmp"))
