@@ -22,6 +22,7 @@ from sgm_lightning.compare.timing import seconds_per_image
 from sgm_lightning.compare.verbatim import Verbatim
 from sgm_lightning.errors import SGMError
 from sgm_lightning.evaluation.module import EvaluationModule
+from sgm_lightning.files.atomic import remove_leftovers
 from sgm_lightning.files.digest import weights_sha256
 from sgm_lightning.images import Images, RunImages
 from sgm_lightning.predict.cost import sampling_cost
@@ -61,7 +62,7 @@ def compare(
         output: Folder of the comparison.
         num_samples: Number of samples in place of that of `base`.
         grid_images: Number of columns of the grid.
-        timed_images: Number of images in a batch that is timed for every setting, to report seconds per image (on an idle
+        timed_images: Number of images in a batch that is timed for every setting, to write `times.csv` (on an idle
             machine only); 0 reports network evaluations alone.
     """
     shared, methods = read_base(base.content, num_samples), read_settings(settings.content)
@@ -80,6 +81,7 @@ def compare(
         if isinstance(anchor, Anchor):
             anchor.check(names, evaluation.spaces)
     folder, networks = Path(output), Networks()
+    remove_leftovers(folder)
     print(f"Checking {len(methods)} settings", flush=True)
     planned = {setting.name: plan(shared, setting, folder, networks) for setting in methods}
     networks.forget()

@@ -1,4 +1,4 @@
-"""Writes a comparison as table.md, table.csv, table.json and differences.md."""
+"""Writes a comparison as table.md, table.csv, table.json and differences.md, and what the clock measured as times.csv."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from sgm_lightning.files.atomic import write
 
 
 def write_tables(comparison: Comparison, folder: Path) -> None:
-    """Write the four files, each whole or not at all."""
+    """Write the files, each whole or not at all. Only `times.csv` depends on the machine and the moment."""
     texts = {
         "table.md": markdown_table(comparison),
         "table.csv": csv_table(comparison),
         "table.json": to_json(as_dict(comparison)),
         "differences.md": markdown_differences(comparison),
     }
+    seconds = {name: row.seconds for name, row in comparison.rows.items() if row.seconds is not None}
+    if seconds:
+        lines = [f'"{name}",{value:.4g}' for name, value in seconds.items()]
+        texts["times.csv"] = "\n".join(["row,seconds_per_image", *lines, ""])
     for name, text in texts.items():
         write(folder / name, text)
 
@@ -71,13 +75,12 @@ def markdown_table(comparison: Comparison) -> str:
     """Return an overview, then a table for every space."""
     rows = comparison.rows
     shown = {name: measure for name, measure in comparison.measures.items() if measure.label is not None}
-    timed = any(row.seconds is not None for row in rows.values())
     first = [comparison.primary, comparison.realism, *(name for name in shown if "/" not in name)]
-    heads = ["", "N", "evaluations", "GFLOP", *(["s/image"] if timed else []), *map(comparison.label, first)]
+    heads = ["", "N", "evaluations", "GFLOP", *map(comparison.label, first)]
     lines = []
     for name, row in rows.items():
         cost = _cost(row)
-        cells = [short(cost.get(key)) for key in ("evaluations", "gflop", *(["seconds"] if timed else []))]
+        cells = [short(cost.get(key)) for key in ("evaluations", "gflop")]
         lines.append([name, str(len(row.results.index)), *cells, *(_cell(row.results.values.get(key)) for key in first)])
     parts = ["# Comparison", _preface(comparison), markdown(heads, lines)]
     for space in dict.fromkeys(name.rpartition("/")[0] for name in shown if "/" in name):
@@ -116,17 +119,15 @@ def _preface(comparison: Comparison) -> str:
     return "\n\n".join(lines)
 
 
-def _cost(row: Row) -> dict[str, float]:
+def _cost(row: Row) -> dict[str, float | None]:
     if row.cost is None:
         return {}
-    found = {
+    return {
         "forwards": row.cost.forwards,
         "backwards": row.cost.backwards,
         "evaluations": row.evaluations,
         "gflop": row.cost.flops / 1e9,
-        "seconds": row.seconds,
     }
-    return {key: value for key, value in found.items() if value is not None}
 
 
 def _difference(found: Difference) -> dict[str, Any]:
