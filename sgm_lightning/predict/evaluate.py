@@ -79,9 +79,9 @@ class Evaluate(pl.Callback):
         self._measured(pl_module, batch, images)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
         assert self._writer is not None
+        if not trainer.is_global_zero or not self._writer.finished(trainer):
+            return
         run = self._writer.run
         results = self._results(trainer, pl_module, run)
         _add_columns(run, results)

@@ -141,6 +141,9 @@ class RunWriter(BasePredictionWriter):
         print(f"This process drew {self._drawn} of {trainer.datamodule.num_chunks} chunks.")  # type: ignore[attr-defined]
         if not trainer.is_global_zero:
             return
+        if not self.finished(trainer):
+            print(f"Lightning ended the run early: {self.run.count()} chunks are kept, and the same command draws the rest.")
+            return
         scores = self.run.scores()
         plain, name = set_names(pl_module)
         rows = []
@@ -160,6 +163,10 @@ class RunWriter(BasePredictionWriter):
         print(f"Sampling took {time.monotonic() - self._started:.0f} s.")
         print(score_table(scores, plain, name, pl_module.score.describe()))
         print(f"Run folder: {self.run.path.resolve()}\nGrid: {self.run.figures.resolve() / 'grid.png'}")
+
+    def finished(self, trainer: pl.Trainer) -> bool:
+        """Return whether all samples are drawn and merged; `trainer.limit_predict_batches` leaves a run that is not."""
+        return self.run.merged(trainer.datamodule.num_samples)  # type: ignore[attr-defined]
 
     @staticmethod
     def _log(trainer: pl.Trainer, write: Callable[[Any], None]) -> None:

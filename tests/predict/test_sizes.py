@@ -5,6 +5,7 @@ import logging
 
 import numpy as np
 import pytest
+from support.evaluations import with_evaluation
 from support.runs import images, predict, settings
 
 
@@ -56,3 +57,13 @@ def test_chunks_whose_samples_depend_on_one_another_stay_whole(tmp_path, num_sam
     particles = {"class_path": "ParticleGuidance", "init_args": {}}
     assert predict(tmp_path, config=asked(num_samples, 4, model__guidance=particles)) == 0
     assert chunks(tmp_path) == [4] and len(images(tmp_path)) == num_samples
+
+
+@pytest.mark.parametrize("option", ["--trainer.limit_predict_batches", "--trainer.fast_dev_run"])
+def test_a_run_that_lightning_ends_early_goes_on(tmp_path, spaces, capsys, option):
+    assert predict(tmp_path, "run", with_evaluation(spaces), option, "1") == 0
+    out = capsys.readouterr().out
+    assert "ended the run early: 1 chunks are kept" in out and "AvgkNN" not in out
+    assert chunks(tmp_path) == [2] and not (tmp_path / "run/samples.npz").exists()
+    assert predict(tmp_path, "run", with_evaluation(spaces)) == 0
+    assert len(images(tmp_path)) == 5 and "AvgkNN" in capsys.readouterr().out
