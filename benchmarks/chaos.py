@@ -7,6 +7,7 @@ Linux only (it finds ranks in /proc). Exit status 0 if the result equals an undi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -76,6 +77,19 @@ def family(processes: list[subprocess.Popen[bytes]]) -> list[int]:
     return pids
 
 
+def living(folder: Path, patience: float = 90) -> int:
+    """The number of processes that still work on a run, or wait for others that are gone, after some patience."""
+    end = time.monotonic() + patience
+    while True:
+        found = 0
+        for line in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                found += str(folder).encode() in line.read_bytes()
+        if not found or time.monotonic() > end:
+            return found
+        time.sleep(1)
+
+
 def kill(pids: list[int], number: int = signal.SIGKILL) -> None:
     for pid in pids:
         try:
@@ -136,7 +150,7 @@ def disturb(run: Run, kind: str, launcher: str, ranks: int, source: random.Rando
     codes = " ".join(str(process.returncode) for process in processes)
     end = time.monotonic() + 30
     while any(started(pid) != -1 for pid in pids) and time.monotonic() < end:
-        time.sleep(0.05)
+        time.sleep(0.05)  # also those that the launcher started since `family` looked are told of at the very end
     return moment, codes if hit else f"{codes} (ended before)"
 
 
@@ -197,9 +211,10 @@ def chaos(chunks: int = 96, kills: int = 30, seed: int = 0) -> int:
     equal = all((run.dir.path / f).read_bytes() == (calm.dir.path / f).read_bytes() for f in ("samples.npz", "scores.csv"))
     half_written, claims = run.leftovers()
     print(f"lost {lost}, duplicated {duplicated}, torn files accepted {torn}")
-    print(f"left over: {half_written} half-written files, {claims} claims")
+    waiting = living(run.dir.path)
+    print(f"left over: {half_written} half-written files, {claims} claims, {waiting} processes")
     print(f"samples.npz and scores.csv byte-identical to the undisturbed run: {'yes' if equal else 'NO'}")
-    good = equal and status == 0 and not (lost or duplicated or torn)
+    good = equal and status == 0 and not (lost or duplicated or torn or waiting)
     if good:
         shutil.rmtree(folder)
     else:
