@@ -13,12 +13,14 @@ class Page(NamedTuple):
         examples: Typical calls, without the program's name.
         options: Pairs of an option, as it is typed, and its help.
         kinds: Options that take a class; `OPTION.help CLASS` lists the options of the class.
+        given: Arguments that a call needs.
     """
 
     purpose: str
     examples: list[str]
     options: list[tuple[str, str]]
     kinds: list[str]
+    given: str = "--config NAME"
 
 
 _CONFIG = ("--config NAME", "Configuration: a file, or a name that `sgm-lightning configs` lists; later ones go over it.")
@@ -61,6 +63,7 @@ PAGES = {
             ("--model.guidance.scale W", "Strength of the guidance, where the class has one."),
             ("--model.sampler CLASS", "Method that takes the steps, e.g. DDPM, DPMSolverPlusPlus or BestOf."),
             ("--model.baseline BOOL", "Whether to draw every sample without the method, too."),
+            ("--writer.png BOOL", "Whether to write every sample to images/ as a PNG file, too."),
             ("--verify BOOL", "Whether to check every chunk of a finished run again."),
             *_SCALE,
             _PRINT,
@@ -93,6 +96,61 @@ PAGES = {
         ],
         ["--model.backbone"],
     ),
+    "score": Page(
+        "Scores every picture of a data set by the model, and assigns each to a minority level. Repeat it to resume.",
+        ["score --config fashion_mnist --output levels.safetensors"],
+        [
+            _CONFIG,
+            ("--output FILE", "Safetensors file to write, which a training reads as classes."),
+            ("--backbone.path PATH", "Checkpoint of the model: a folder, a file or a hub id."),
+            ("--source CLASS", "Pictures to score, e.g. ImageFolder, NpzImages or RunImages."),
+            ("--spacing STEPS", "Number of steps of the chain."),
+            ("--num_levels N", "Number of levels; the last one is the rarest."),
+            ("--batch_size N", "Number of pictures that are denoised at once."),
+            ("--seed N", "Seed of the noise."),
+            ("--device NAME", "Device to compute on: auto, cpu, cuda, mps."),
+            _PRINT,
+        ],
+        ["--backbone", "--source", "--score"],
+    ),
+    "features": Page(
+        "Saves the features of real images, with which samples are compared or which a guidance follows.",
+        ["features --config class_means --output means.safetensors"],
+        [
+            _CONFIG,
+            ("--output FILE", "Safetensors file to write."),
+            ("--images CLASS", "Images whose features are saved, e.g. ImageFolder or NpzImages."),
+            ("--extractor CLASS", "Network that maps an image to its features."),
+            ("--class_means BOOL", "Whether to save the mean of every class instead of all features."),
+            _PRINT,
+        ],
+        ["--images", "--extractor"],
+    ),
+    "convert": Page(
+        "Writes a checkpoint in another layout: as a diffusers folder, or as a file of ADM.",
+        ["convert --config fashion_mnist --output converted"],
+        [
+            _CONFIG,
+            ("--output PATH", "Folder (diffusers) or .pt file (adm) to write."),
+            ("--layout KIND", "Layout to write: diffusers or adm."),
+            ("--backbone.path PATH", "Checkpoint to read."),
+            ("--unconditional BOOL", "Whether to write the unconditional network of a model with label dropout."),
+            _PRINT,
+        ],
+        ["--backbone"],
+    ),
+    "show": Page(
+        "Shows the samples of a run that stand highest and lowest in a column of its scores.csv.",
+        ["show runs/first --rarest 10", "show runs/first --rarest 5 --commonest 5 --by nelbo"],
+        [
+            ("--rarest N", "Number of samples to show with the highest values."),
+            ("--commonest N", "Number of samples to show with the lowest values."),
+            ("--by COLUMN", "Column of scores.csv to sort by."),
+            ("--output FILE", "PNG file to write."),
+        ],
+        [],
+        "RUN",
+    ),
 }
 
 
@@ -102,7 +160,7 @@ def page(command: str) -> str:
     width = max(len(option) for option in [*dict(found.options), *(f"{kind}.help CLASS" for kind in found.kinds)]) + 2
     return "\n".join(
         [
-            f"usage: sgm-lightning {command} --config NAME [OPTION VALUE ...]",
+            f"usage: sgm-lightning {command} {found.given} [OPTION VALUE ...]",
             "",
             found.purpose,
             "",

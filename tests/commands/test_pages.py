@@ -12,7 +12,7 @@ from sgm_lightning.cli import main
 from sgm_lightning.commands.pages import PAGES, page
 
 # Options of a class that the configuration chooses are not among those of the parser itself.
-OF_A_CLASS = ("--data.", "--model.backbone.", "--model.guidance.")
+OF_A_CLASS = ("--data.", "--model.backbone.", "--model.guidance.", "--backbone.")
 
 
 @pytest.mark.parametrize("command", PAGES)
@@ -44,8 +44,10 @@ def test_every_option_of_a_page_exists(command):
         ["fit", "--config", "finetune_folder", "--data.root", "x", "--data.batch_size", "2", "--model.backbone.path", "x"],
         ["fit_classifier", "--config", "minority_classifier", "--data.batch_size", "2"],
         ["test", "--config", "fashion_mnist", "--data.images", "x", "--model.backbone.path", "x"],
+        ["score", "--config", "fashion_mnist", "--output", "x", "--backbone.path", "x"],
+        ["convert", "--config", "fashion_mnist", "--output", "x", "--backbone.path", "x"],
     ],
-    ids=PAGES,
+    ids=["predict", "fit", "fit_classifier", "test", "score", "convert"],
 )  # fmt: skip
 @pytest.mark.slow
 def test_options_of_a_class_go_over_the_configuration(args):
