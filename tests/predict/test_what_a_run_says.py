@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from support.cases import some
 from support.evaluations import with_evaluation
-from support.runs import predict, settings
+from support.runs import images, predict, settings
 
 from sgm_lightning import ELBOScore, MinorityScore, NoiseLevel, SelfGuidance
 from sgm_lightning.predict.score_table import score_table
@@ -51,3 +52,14 @@ def test_variants_of_self_guidance_have_titles_of_their_own():
         assert SelfGuidance(score).title == f"self-guided{ending}"
     assert SelfGuidance(gradient="jacobian_free").title == "Jacobian-free, self-guided"
     assert SelfGuidance(gradient="finite_difference").title == "finite-difference, self-guided"
+
+
+WITHOUT_EFFECT = [{"scale": 0.0}, {"rate": 0.0}, {"window": {"start": 0.9, "stop": 0.95}}]
+
+
+@pytest.mark.parametrize("arguments", some(WITHOUT_EFFECT, often=(2,)), ids=str)
+def test_a_guidance_that_acts_nowhere_is_told(tmp_path, arguments):
+    with pytest.warns(UserWarning, match="The guidance acts at no step of this chain of 4"):
+        assert predict(tmp_path, config=settings(model__guidance__init_args=arguments)) == 0
+    assert predict(tmp_path, "plain", settings(model__guidance=None)) == 0
+    assert np.array_equal(images(tmp_path), images(tmp_path, "plain"))
