@@ -53,14 +53,14 @@ def malformed(error: ArgumentError, known: Iterable[str], args: list[str], files
         taken = f"`{command}`" if owner is None else f"{owner.rpartition('.')[2]} of {place}"
         says = f"{taken} takes no option `{name}`{_where(name, files)}{_nearest(name, candidates)}"
     elif reason.startswith("unrecognized arguments:"):
-        name = reason.split(": ", 1)[1].split()[0]
+        name = (reason.partition(":")[2].split() or [""])[0]  # a key may be empty, or of spaces
         says = f"`{command}` takes no option `{name}`{_nearest(name.lstrip('-').partition('=')[0], known, '--')}"
     elif reason.startswith("the following arguments are required:"):
-        needed = reason.split(": ", 1)[1].replace(f"{args[0]}.", "")
+        needed = reason.partition(":")[2].strip().replace(f"{args[0]}.", "")
         says = f"{owner.rpartition('.')[2]} of {place} needs {needed}" if owner else f"`{command}` needs {needed}"
         says += "" if owner else "; give them, or a configuration that does (`sgm-lightning configs` lists some)"
     elif reason.startswith("Expected a dot import path string:"):
-        name = reason.split(": ", 1)[1]
+        name = reason.partition(":")[2].strip()
         says = f"{place} takes no class `{name}`{_where(name, files)}{_nearest(name, _subclasses(texts))}"
     elif (wrong := _TYPE.search(reason)) or (wrong := _CHOICE.search(reason)):
         rule = _TYPES.get(wrong[1], "one of " + wrong[1].replace("'", "") if "Literal" in reason else wrong[1])
