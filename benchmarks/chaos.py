@@ -150,7 +150,7 @@ def disturb(run: Run, kind: str, launcher: str, ranks: int, source: random.Rando
     codes = " ".join(str(process.returncode) for process in processes)
     end = time.monotonic() + 30
     while any(started(pid) != -1 for pid in pids) and time.monotonic() < end:
-        time.sleep(0.05)  # also those that the launcher started since `family` looked are told of at the very end
+        time.sleep(0.05)
     return moment, codes if hit else f"{codes} (ended before)"
 
 

@@ -28,19 +28,19 @@ def with_config_files(args: list[str]) -> list[str]:
     for index, (start, value) in _configs(args).items():
         if not isinstance(_plain(value), dict):  # YAML itself may be given as well
             found[index] = start + _file(value, args[0])
-            _check_text(found[index].removeprefix(start))
     return found
 
 
 def config_contents(args: list[str]) -> dict[str, dict[str, Any]]:
-    """Return the contents of a command line's configurations, by file; the parser reports those that cannot be read."""
+    """Return the contents of a command line's configurations, by file; the parser reports those that are no YAML.
+
+    Raises:
+        MalformedCommand: If a configuration is no file of text, or nested deeper than the parser bears.
+    """
     contents = {}
     for _, value in _configs(args).values():
         content = _plain(value)
-        try:
-            content = content if isinstance(content, dict) else _plain(Path(value).read_text())
-        except (OSError, ValueError):
-            continue
+        content = content if isinstance(content, dict) else _plain(_text(value))
         if isinstance(content, dict):
             contents[value] = content
     return contents
@@ -72,10 +72,9 @@ def _plain(text: str) -> Any:
         raise MalformedCommand(f"A configuration is nested too deeply, got {text[:40]} …; correct it.") from None
 
 
-def _check_text(file: str) -> None:
-    """Raise unless a configuration is a file of text whose depth the parser bears."""
+def _text(file: str) -> str:
     try:
-        _plain(read_regular(file).decode())
+        return read_regular(file).decode()
     except OSError as error:
         raise MalformedCommand(f"The configuration {file} cannot be read ({error.strerror}); give a YAML file.") from None
     except UnicodeDecodeError:

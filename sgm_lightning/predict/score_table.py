@@ -18,12 +18,12 @@ def score_table(scores: dict[str, np.ndarray], plain: str, own: str, definition:
         own: Title of the run's samples.
         definition: Definition of the score in words.
     """
-    sets = {own: scores["score"]}
+    sets = [(own, scores["score"])]
     if "baseline_score" in scores:
         paired = scores["score"] - scores["baseline_score"]
-        sets = {plain: scores["baseline_score"], own: scores["score"], "paired difference": paired}
+        sets = [(plain, scores["baseline_score"]), *sets, ("paired difference", paired)]
     lines = [["", "mean minority score", "N"]]
-    for title, values in sets.items():
+    for title, values in sets:
         count = len(values)
         error = float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else None
         lines.append([title, with_error(float(values.mean()), error), str(count)])

@@ -74,10 +74,16 @@ class Claims:
 
     def holds(self, name: str) -> bool:
         """Return whether this process still holds its claim; while the file cannot be read it does."""
-        if name not in self._held or not (self.folder / name).exists():
+        path = self.folder / name
+        if content := _content(path):
+            return name in self._held and content.get("token") == self._held[name]
+        try:
+            path.stat()
+        except FileNotFoundError:
             return False
-        content = _content(self.folder / name)
-        return not content or content.get("token") == self._held[name]
+        except OSError:  # of the disk, perhaps passing
+            pass
+        return name in self._held
 
     def holder(self, name: str) -> tuple[Process, int] | None:
         """Return the process that holds a claim and when, in nanoseconds, it last gave a sign of life; None if none does."""

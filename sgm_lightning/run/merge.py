@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import IO
 import numpy as np
 
 from sgm_lightning.files.atomic import write_atomically
+from sgm_lightning.files.regular import read_regular
 
 SCORES = "scores.csv"
 _ARCHIVES = {"images": "samples.npz", "baseline_images": "baseline.npz"}
@@ -112,5 +114,4 @@ def each_image(path: Path) -> Iterator[np.ndarray]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(io.StringIO(read_regular(path).decode(), newline="")))

@@ -250,7 +250,6 @@ class RunDir:
             SGMError: If the file is missing or damaged.
         """
         try:
-            read_regular(self.path / SCORES)  # a pipe would be waited for
             columns = read_columns(self.path / SCORES)
             return {"index": columns.pop("index"), "score": columns.pop("score"), **columns}
         except (OSError, ValueError, TypeError, KeyError, IndexError, csv.Error) as error:

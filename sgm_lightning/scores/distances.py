@@ -32,7 +32,10 @@ class Lp(nn.Module):
         if p < 1:
             raise SGMError(f"The order p of a norm must be at least 1, got {p}; the usual ones are 1 and 2.")
         self.p = p
-        self.name = f"L_{p:g}"
+
+    @property
+    def name(self) -> str:
+        return f"L_{self.p:g}"
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         return torch.linalg.vector_norm((a - b).flatten(1), ord=self.p, dim=1)
@@ -79,7 +82,10 @@ class PerComplexity(nn.Module):
         self.distance = Lp(2.0) if distance is None else distance
         self.complexity = complexity
         self.floor = floor
-        self.name = f"{distance_name(self.distance)} per {complexity}"
+
+    @property
+    def name(self) -> str:
+        return f"{distance_name(self.distance)} per {self.complexity}"
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         distance: Tensor = self.distance(a, b)
@@ -121,7 +127,11 @@ class LPIPS(nn.Module):
         if features is not None:
             self._load_trunk(load_tensors(features))
         self.metric.requires_grad_(False)
-        self.name = f"LPIPS-{net}"
+        self._net = net
+
+    @property
+    def name(self) -> str:
+        return f"LPIPS-{self._net}"
 
     def _load_trunk(self, weights: dict[str, Tensor]) -> None:
         """Load the trunk's weights. Its slices keep torchvision's layer numbers: slice2.4.weight is features.4.weight."""

@@ -5,6 +5,7 @@ import random
 
 import pytest
 import yaml
+from support.configs import places
 from support.runs import SHORT, settings
 
 from sgm_lightning.commands.predict import resolve
@@ -15,13 +16,6 @@ STRANGE = [
     {"class_path": "torch.nn.Linear"}, {"class_path": ""}, {"class_path": 3}, {"class_path": "nowhere.Nothing"},
     {"class_path": "sgm_lightning.guidance.SelfGuidance", "init_args": []}, {"init_args": {}}, "os.system",
 ]  # fmt: skip
-
-
-def places(tree, path=()):
-    for key in list(tree) if isinstance(tree, dict) else range(len(tree)):
-        yield (*path, key)
-        if isinstance(tree[key], (dict, list)):
-            yield from places(tree[key], (*path, key))
 
 
 def mutated(source):

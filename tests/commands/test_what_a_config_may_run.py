@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from jsonargparse import ArgumentParser
+from support.configs import places
 from support.paths import ROOT
 
 from sgm_lightning.cli import main
@@ -56,14 +57,6 @@ def evil(mark):
     yield {"class_path": "subprocess.check_output", "dict_kwargs": {"args": ["touch", str(mark)]}}
 
 
-def places(tree, path=()):
-    """Every place of a tree of dictionaries and lists: leaves and branches."""
-    for key in tree if isinstance(tree, dict) else range(len(tree)):
-        yield (*path, key)
-        if isinstance(tree[key], (dict, list)):
-            yield from places(tree[key], (*path, key))
-
-
 def with_value(tree, path, value):
     tree = copy.deepcopy(tree)
     inside = tree
@@ -78,7 +71,7 @@ def with_value(tree, path, value):
 def test_no_field_runs_what_it_is_not_for(command, parser_of, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     parser, args = parser_of(command)
-    whole = yaml.safe_load(parser.dump(parser.parse_args(args), skip_none=False))
+    whole = yaml.safe_load(parser.dump(parser.parse_args(args), skip_unset=False))
     mark = tmp_path / "ran"
     # Every field near the root, and some of the deeper ones, by one value each; configurations of `compare` parse slowly.
     found = list(places(whole))

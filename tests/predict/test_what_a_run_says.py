@@ -23,6 +23,7 @@ def test_means_and_their_paired_difference():
     assert row(text, "self-guided") == ["5.0", "±", "1.2", "3"]
     assert row(text, "paired difference") == ["1.00", "±", "0.58", "3"]
     assert text.endswith("The minority score is L_2 at log-SNR 0, 1 draw; ± is a standard error.")
+    assert score_table(scores, "ancestral", "ancestral", "c").count("ancestral") == 2  # of a run without a method
     assert row(score_table({"score": np.ones(1)}, "a", "b", "c"), "b") == ["1", "1"]
 
 

@@ -396,3 +396,18 @@ def test_a_new_start_removes_what_killed_processes_left(run):
     run.open(MANIFEST, {"threads": 2})
     assert sorted(path.name for path in run.claims.iterdir()) == ["chunk-000002"]
     assert not list(run.path.rglob("*.tmp"))
+
+
+def test_a_claim_is_held_while_the_disk_does_not_answer(run, monkeypatch):
+    claims = Claims(run.claims)
+    assert claims.take("a") and claims.holds("a") and not claims.holds("b")
+
+    def stale(*_, **__):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", stale)
+        assert claims.holds("a") and not claims.holds("b")
+    (run.claims / "a").unlink()
+    assert not claims.holds("a")
+    claims.close()

@@ -6,6 +6,8 @@ from support.paths import GOLDENS
 from torch import nn
 
 from sgm_lightning import LPIPS, FeatureDistance, Lp, SGMError
+from sgm_lightning.files.digest import module_settings
+from sgm_lightning.scores import PerComplexity
 
 
 def test_feature_distance_measures_in_the_extractors_space():
@@ -25,3 +27,9 @@ def test_lpips_on_small_gray_images(caplog):
     assert torch.allclose(found, distance(a.repeat(1, 3, 1, 1), b.repeat(1, 3, 1, 1)))
     with pytest.raises(SGMError, match="lack"):
         LPIPS("vgg", features=GOLDENS / "squeezenet_features_random.safetensors")
+
+
+def test_a_name_is_no_setting():
+    """Settings on record name what determines a score; words about it may change."""
+    for distance in (Lp(1.0), PerComplexity()):
+        assert not any("name" in key for key in module_settings(distance)["settings"])

@@ -15,3 +15,11 @@ def changed(config: dict, changes: dict) -> dict:
 def of(name, **init_args):
     """A class and its arguments."""
     return {"class_path": name, "init_args": init_args}
+
+
+def places(tree, path=()):
+    """Every place of a tree of dictionaries and lists: leaves and branches."""
+    for key in tree if isinstance(tree, dict) else range(len(tree)):
+        yield (*path, key)
+        if isinstance(tree[key], (dict, list)):
+            yield from places(tree[key], (*path, key))
