@@ -32,6 +32,7 @@ class Purpose(IntEnum):
     CHOICE = 11
     CONDITION = 12
     JUMP = 13
+    WORLD = 14
 
 
 def generator(seed: int, index: int, purpose: Purpose, *key: int) -> np.random.Generator:

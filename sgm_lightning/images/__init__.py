@@ -2,6 +2,7 @@
 
 from sgm_lightning.images.archive import NpzImages, RunImages
 from sgm_lightning.images.base import ArrayImages, Images
+from sgm_lightning.images.emoji_world import EmojiWorld
 from sgm_lightning.images.fashion_mnist import FashionMNIST
 from sgm_lightning.images.files import CSVImages, ImageFolder
 from sgm_lightning.images.levels import MinorityLevels
@@ -14,6 +15,7 @@ from sgm_lightning.images.torchvision import TorchvisionImages
 __all__ = [
     "ArrayImages",
     "CSVImages",
+    "EmojiWorld",
     "FashionMNIST",
     "ImageFolder",
     "Images",

@@ -15,7 +15,19 @@ TESTS = Path(__file__).parents[1]
 # From the ground up; a room may import those before it.
 LAYERS = [
     *("errors", "version", "lazy", "signals", "progress", "files"),
-    *("diffusion", "backbones", "run", "scores", "classifiers", "images", "metrics", "guidance", "features", "samplers"),
+    *(
+        "diffusion",
+        "backbones",
+        "run",
+        "scores",
+        "classifiers",
+        "world",
+        "images",
+        "metrics",
+        "guidance",
+        "features",
+        "samplers",
+    ),
     *("evaluation", "fit", "predict", "commands", "compare", "cli"),
 ]
 # The only places that know Lightning.
