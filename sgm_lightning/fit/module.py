@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from diffusers.models.resnet import ResnetBlock2D
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from sgm_lightning.backbones import Backbone, Checkpoint, NewNetwork
@@ -81,6 +82,7 @@ class TrainingModule(OptimisedModule):
         if gradient_checkpointing:
             network.enable_gradient_checkpointing()
         if compile:
+            rank_zero_info("The network is compiled in the first step, which takes minutes on a CPU.")
             network.compile()
         network.train()  # loaders leave networks in evaluation mode, and Lightning keeps what it finds
         self.denoiser = self.backbone.denoiser(frozen=False)
