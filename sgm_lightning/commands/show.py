@@ -42,7 +42,13 @@ def show(run: str, rarest: int = 10, commonest: int = 0, by: str = "score", outp
         raise SGMError(f"--rarest and --commonest must be ≥ 0, and one of them ≥ 1, got {rarest} and {commonest}.")
     measured = np.flatnonzero(np.isfinite(columns[by]))
     order = measured[np.argsort(columns[by][measured], kind="stable")]
+    if not len(order):
+        raise SGMError(f"--by must be a column in which some sample has a value, got {by}; choose another.")
     blocks = []
+    if min(rarest, commonest) and rarest + commonest > len(order):
+        print(f"{len(order)} samples are fewer than {rarest} and {commonest} together, so each is shown at one end alone.\n")
+        rarest = min(rarest, max(len(order) - commonest, (len(order) + 1) // 2))
+        commonest = min(commonest, len(order) - rarest)
     for word, rows in (("highest", order[::-1][:rarest]), ("lowest", order[:commonest])):
         if len(rows):
             title = f"{len(rows)} of {len(order)} samples with the {word} {by}"

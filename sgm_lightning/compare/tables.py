@@ -10,7 +10,9 @@ from typing import Any
 
 from sgm_lightning.compare.comparison import Comparison, Difference, Row
 from sgm_lightning.evaluation import Value
+from sgm_lightning.evaluation.cautions import notes
 from sgm_lightning.evaluation.format import ABSENT, error_digits, markdown, short, to_json, with_error
+from sgm_lightning.evaluation.statistics import FEW
 from sgm_lightning.files.atomic import write
 
 
@@ -66,7 +68,8 @@ def csv_table(comparison: Comparison) -> str:
             table.writerow([name, "", key, amount, *[""] * 7])
         for key, value in row.results.values.items():
             low, high = value.interval or (None, None)
-            numbers = [value.value, value.standard_error, low, high, value.num_samples, value.k, value.reference, value.note]
+            note = "; ".join(text for text in (value.note, value.caution) if text) or None
+            numbers = [value.value, value.standard_error, low, high, value.num_samples, value.k, value.reference, note]
             table.writerow([name, *key.rpartition("/")[::2], *("" if number is None else number for number in numbers)])
     return out.getvalue()
 
@@ -87,6 +90,7 @@ def markdown_table(comparison: Comparison) -> str:
         measures = {name: measure for name, measure in shown.items() if name.rpartition("/")[0] == space}
         lines = [[name, *(_cell(row.results.values.get(key)) for key in measures)] for name, row in rows.items()]
         parts += [f"## {space}", markdown(["", *(measure.text for measure in measures.values())], lines)]
+    parts += notes([row.results for row in rows.values()])
     return "\n\n".join(parts) + "\n"
 
 
@@ -97,7 +101,8 @@ def markdown_differences(comparison: Comparison) -> str:
     heads = ["difference ± s.e.", "95 %", "p"]
     parts = [
         f"# Paired differences to {comparison.reference}",
-        "Means over samples of the same seed; intervals are 95 % bootstraps, p two-sided by the normal approximation. One "
+        "Means over samples of the same seed; intervals are 95 % bootstraps, p two-sided by the normal approximation (none "
+        f"for fewer than {FEW} samples, whose intervals hold less than 95 %). One "
         f"primary endpoint ({comparison.label(primary)}); the p of the others of a row are Holm's, over that row.",
         markdown(["", *heads], [[name, *_cells(differing[primary])] for name, differing in found.items()]),
     ]
@@ -138,8 +143,9 @@ def _cells(found: Difference) -> list[str]:
     e = found.estimate
     p = found.p if found.adjusted is None else found.adjusted
     digits = error_digits(e.standard_error)
-    interval = f"{e.low:+.{digits}f} … {e.high:+.{digits}f}"
-    return [f"{e.value:+.{digits}f} ± {e.standard_error:.{digits}f}", interval, ABSENT if math.isnan(p) else f"{p:.1g}"]
+    interval = ABSENT if math.isnan(e.low) else f"{e.low:+.{digits}f} … {e.high:+.{digits}f}"
+    error = "" if math.isnan(e.standard_error) else f" ± {e.standard_error:.{digits}f}"
+    return [f"{e.value:+.{digits}f}{error}", interval, ABSENT if math.isnan(p) else f"{p:.1g}"]
 
 
 def _cell(value: Value | None) -> str:

@@ -9,13 +9,15 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from sgm_lightning.errors import SGMError
+from sgm_lightning.evaluation.cautions import caution
 from sgm_lightning.evaluation.loaded_space import LoadedSpace
 from sgm_lightning.evaluation.measures import MEASURES, MODEL_MEASURES, Measure, make_metrics, measures_of, named_outputs
 from sgm_lightning.evaluation.per_image import FEATURES
 from sgm_lightning.evaluation.results import Results, Value
-from sgm_lightning.evaluation.statistics import mean_estimate
+from sgm_lightning.evaluation.statistics import FEW, mean_estimate
 from sgm_lightning.metrics import FrechetDistance
 from sgm_lightning.metrics.indexed import IndexedMetric, PerSample, PerSampleMetric
+from sgm_lightning.metrics.neighbours import TooFew
 
 # Order of the rows of tables; user-defined metrics follow.
 _PLACES = {measure.key: place for place, measure in enumerate(MEASURES)}
@@ -42,7 +44,11 @@ class Evaluation(nn.Module):
         self.spaces = dict(spaces)
         columns = [*(measure.key for measure in MODEL_MEASURES), "nelbo_error"]
         self.columns = nn.ModuleDict({name: _Column() for name in columns})
-        made = {name: make_metrics(space, kid_subset_size) for name, space in self.spaces.items()}
+        self.kid_subset_size = kid_subset_size
+        made = {}
+        self.reasons: dict[str, dict[str, str]] = {}
+        for name, space in self.spaces.items():
+            made[name], self.reasons[name] = make_metrics(space, kid_subset_size)
         self.order = {name: list(metrics) for name, metrics in made.items()}  # which a collection does not keep
         self.metrics = nn.ModuleDict(
             {name: MetricCollection(dict(metrics), compute_groups=_groups(metrics)) for name, metrics in made.items()}
@@ -72,8 +78,16 @@ class Evaluation(nn.Module):
         for name, space in self.spaces.items():
             collection: MetricCollection = self.metrics[name]  # type: ignore[assignment]
             metrics = dict(collection.items(keep_base=True, copy_state=False))
-            _compute_space(name, space, {key: metrics[key] for key in self.order[name]}, results)
+            _compute_space(name, space, {key: metrics[key] for key in self.order[name]}, self.reasons[name], results)
+            for key, value in results.values.items():
+                if value.space == name and value.value is not None:
+                    value.caution = self._caution(space, results.measures[key], value)
         return results
+
+    def _caution(self, space: LoadedSpace, measure: Measure, value: Value) -> str | None:
+        real = space.text["tail"]["num_samples"] if measure.tail else len(space.real)
+        dimensions = space.real.features.shape[1]
+        return caution(measure.key, value.num_samples, real, dimensions, self.kid_subset_size, value.k)
 
 
 def _groups(metrics: Mapping[str, Metric]) -> list[list[str]]:
@@ -82,14 +96,21 @@ def _groups(metrics: Mapping[str, Metric]) -> list[list[str]]:
     return [[name] for name in metrics if name not in shared] + ([shared] if shared else [])
 
 
-def _compute_space(name: str, space: LoadedSpace, metrics: Mapping[str, Metric], results: Results) -> None:
+def _compute_space(
+    name: str, space: LoadedSpace, metrics: Mapping[str, Metric], reasons: Mapping[str, str], results: Results
+) -> None:
+    """Add the numbers of a space to the results; `reasons` says of the metrics that cannot be made why."""
     measures = {key: measures_of(key, metric) for key, metric in metrics.items()}
     columns: dict[str, PerSample] = {}
+    reasons = dict(reasons)
     for key, metric in metrics.items():
-        if isinstance(metric, PerSampleMetric):
-            columns[key] = metric.per_sample()
-        elif any(measure.of == "sample" for measure in measures[key]):
-            columns |= metric.per_sample()  # type: ignore[operator]
+        try:
+            if isinstance(metric, PerSampleMetric):
+                columns[key] = metric.per_sample()
+            elif any(measure.of == "sample" for measure in measures[key]):
+                columns |= metric.per_sample()  # type: ignore[operator]
+        except TooFew as error:
+            reasons[key] = str(error)
     for key, column in columns.items():
         _add_column(results, f"{name}/{key}", column)
     frechet = metrics["frechet"]
@@ -97,7 +118,12 @@ def _compute_space(name: str, space: LoadedSpace, metrics: Mapping[str, Metric],
     count = len(results.index) if columns else sum(len(part) for part in frechet.index)  # the latter: of this process
 
     numbers: list[tuple[Measure, Value]] = []
+    for key, reason in reasons.items():
+        without = measures_of(key, metrics.get(key))
+        numbers += [(measure, Value(None, count, note=reason)) for measure in without]
     for key, metric in metrics.items():
+        if key in reasons:
+            continue
         samples = [measure for measure in measures[key] if measure.of == "sample"]
         numbers += [(m, _mean(results.per_sample[f"{name}/{m.source or m.key}"], m)) for m in samples]
         if sets := [measure for measure in measures[key] if measure.of == "set"]:
@@ -133,10 +159,13 @@ def _of_set(name: str, metric: Metric, measures: Sequence[Measure], count: int) 
 def _mean(column: np.ndarray, measure: Measure) -> Value:
     found = mean_estimate(column if measure.averaged is None else measure.averaged(column))
     if not np.isfinite(found.value):
-        return Value(None, found.num_samples, note="no sample has a value")
+        unit = "" if measure.unit is None else f" ({measure.unit})"
+        return Value(None, found.num_samples, note=f"no sample has a value{unit}")
     error = found.standard_error if np.isfinite(found.standard_error) else None
     interval = None if error is None else (found.low, found.high)
-    return Value(found.value, found.num_samples, error, interval, note=measure.unit)
+    few = f"the interval of fewer than {FEW} values holds less than 95 %" if found.num_samples < FEW else None
+    note = "; ".join(text for text in (measure.unit, few) if text) or None
+    return Value(found.value, found.num_samples, error, interval, note=note)
 
 
 def _reference(space: LoadedSpace, measure: Measure) -> str:

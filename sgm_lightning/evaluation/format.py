@@ -27,7 +27,7 @@ def fixed(value: float | None) -> str:
     """Format a number with three decimals, or with one if it is large."""
     if value is None:
         return ABSENT
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
+    return _unsigned_zero(f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}")
 
 
 def short(value: float | None) -> str:
@@ -41,10 +41,21 @@ def with_error(value: float | None, standard_error: float | None) -> str:
     """Format a number and its standard error, to two digits of the standard error."""
     if value is None:
         return ABSENT
-    if standard_error is None:
+    if standard_error is None or not math.isfinite(standard_error):
         return f"{value:.3g}"
     digits = error_digits(standard_error)
-    return f"{value:.{digits}f} ± {standard_error:.{digits}f}"
+    return f"{_unsigned_zero(f'{value:.{digits}f}')} ± {standard_error:.{digits}f}"
+
+
+def difference(value: float, standard_error: float) -> str:
+    """Format a difference with its sign, and its standard error if there is one."""
+    if not math.isfinite(value):
+        return ABSENT
+    return f"{value:+.3g}" + (f" ± {standard_error:.2g}" if math.isfinite(standard_error) else "")
+
+
+def _unsigned_zero(text: str) -> str:
+    return text if float(text) else text.replace("-", "")
 
 
 def error_digits(error: float) -> int:

@@ -12,6 +12,8 @@ from torchvision.utils import make_grid
 
 from sgm_lightning.files.atomic import write_atomically
 
+_CHARACTER = 9  # pixels of a character of a title
+
 
 def save_figure(path: Path, figure: Figure) -> None:
     """Write a figure as PNG, whole or not at all."""
@@ -43,7 +45,8 @@ def save_grid(path: Path, rows: list[tuple[str, np.ndarray]], columns: int = 12)
         if max(tensor.shape[-2:]) < 64:  # whole multiples keep small images sharp
             tensor = tensor.repeat_interleave(2, -1).repeat_interleave(2, -2)
         blocks.append((title, make_grid(tensor, nrow=columns, padding=2, pad_value=255).permute(1, 2, 0).numpy()))
-    width = max(block.shape[1] for _, block in blocks)
+    # Few images are narrower than their title.
+    width = max(*(block.shape[1] for _, block in blocks), *(_CHARACTER * len(title) for title, _ in blocks))
     heights = [block.shape[0] for _, block in blocks]
     title_height = 34
     figure = Figure(figsize=(width / 100, (sum(heights) + title_height * len(blocks)) / 100), dpi=100, facecolor="white")

@@ -24,6 +24,7 @@ from sgm_lightning.metrics import (
     RarityScore,
 )
 from sgm_lightning.metrics.indexed import PerSampleMetric
+from sgm_lightning.metrics.neighbours import TooFew
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,9 @@ def _tail_fidelity(space: LoadedSpace, _: int) -> Metric:
     return PrecisionRecall(space.tail)
 
 
+# So many real images are enough for the usual numbers of neighbours.
+_MAY_BE_TOO_FEW = 64
+
 # In the order of files.
 METRICS: dict[str, _Usual] = {
     "avg_knn": _Usual(lambda space, _: AvgKNN(space.real), _neighbours),
@@ -138,13 +142,30 @@ METRICS: dict[str, _Usual] = {
 }
 
 
-def make_metrics(space: LoadedSpace, kid_subset_size: int) -> dict[str, Metric]:
-    """Make all metrics of a space by name: the usual ones that the space allows, then its user-defined ones."""
-    usual = {name: metric.make(space, kid_subset_size) for name, metric in METRICS.items() if metric.needs(space)}
-    return usual | {name: make(space.real) for name, make in space.metrics.items()}
+def make_metrics(space: LoadedSpace, kid_subset_size: int) -> tuple[dict[str, Metric], dict[str, str]]:
+    """Make all metrics of a space by name: the usual ones that the space allows, then its user-defined ones.
+
+    Returns:
+        The metrics, and for those of which the space has too few real images the reason.
+    """
+    made: dict[str, Metric] = {}
+    reasons: dict[str, str] = {}
+    for name, metric in METRICS.items():
+        if metric.needs(space):
+            try:
+                made[name] = metric.make(space, kid_subset_size)
+            except TooFew as error:
+                reasons[name] = str(error)
+    return made | {name: make(space.real) for name, make in space.metrics.items()}, reasons
 
 
-def measures_of(name: str, metric: Metric) -> list[Measure]:
+def check_subset_size(kid_subset_size: int) -> None:
+    """Raise unless an unbiased distance of subsets of this size exists."""
+    if kid_subset_size < 2:
+        raise SGMError(f"kid_subset_size must be at least 2, got {kid_subset_size}; 1000 is usual.")
+
+
+def measures_of(name: str, metric: Metric | None) -> list[Measure]:
     """Return the measures that a metric gives: from the table, or for a user-defined metric from its attributes."""
     k = getattr(metric, "k", None)
     if name in METRICS:
@@ -166,15 +187,30 @@ def named_outputs(measure: Measure, outputs: Mapping[str, Any]) -> dict[str, Mea
 
 def column_names(space: LoadedSpace) -> list[str]:
     """Return the columns of a space that have a value for every sample, which are known before images are measured."""
+    metrics = make_metrics(space, 2)[0]
+    if len(space.real) <= _MAY_BE_TOO_FEW:
+        metrics = {name: metric for name, metric in metrics.items() if _has_enough(metric, space)}
     usual = [
         measure.source or measure.key
-        for name, metric in METRICS.items()
-        if metric.needs(space)
+        for name in metrics
+        if name in METRICS
         for measure in MEASURES
         if measure.metric == name and measure.of == "sample"
     ]
-    elsewhere = [name for name, make in space.metrics.items() if isinstance(make(space.real), PerSampleMetric)]
+    elsewhere = [name for name in space.metrics if isinstance(metrics.get(name), PerSampleMetric)]
     return list(dict.fromkeys([*usual, *elsewhere]))
+
+
+def _has_enough(metric: Metric, space: LoadedSpace) -> bool:
+    """Return whether the real images are enough for the values of samples, which a small set of them has to show."""
+    try:
+        if isinstance(metric, PerSampleMetric):
+            metric.values(space.real.features[:1])
+        elif isinstance(metric, PrecisionRecall):
+            metric.real.radii(metric.k)
+    except TooFew:
+        return False
+    return True
 
 
 def check_metrics(space_name: str, space: LoadedSpace) -> None:

@@ -14,7 +14,7 @@ from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.errors import SGMError
 from sgm_lightning.evaluation.data import ImageBatch
 from sgm_lightning.evaluation.evaluation import Evaluation
-from sgm_lightning.evaluation.measures import column_names
+from sgm_lightning.evaluation.measures import check_subset_size, column_names
 from sgm_lightning.evaluation.per_image import ImageMeasurements
 from sgm_lightning.evaluation.report import Report
 from sgm_lightning.evaluation.spaces import Space, load_spaces
@@ -50,6 +50,7 @@ class EvaluationModule(pl.LightningModule):
         kid_subset_size: int = 1000,
     ) -> None:
         super().__init__()
+        check_subset_size(kid_subset_size)
         if not spaces and backbone is None:
             raise SGMError("There is nothing to evaluate: set `model.spaces`, `model.backbone`, or both.")
         self.spaces = load_spaces(spaces or {})

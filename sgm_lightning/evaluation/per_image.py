@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sgm_lightning.diffusion import Condition, Denoiser
+from sgm_lightning.errors import SGMError
 from sgm_lightning.features import FeatureExtractor
 from sgm_lightning.scores import negative_elbo
 
@@ -29,6 +30,8 @@ class ImageMeasurements(nn.Module):
         self, extractors: Mapping[str, FeatureExtractor], nelbo: bool = True, nelbo_strata: int | None = 10
     ) -> None:
         super().__init__()
+        if nelbo_strata is not None and nelbo_strata < 1:
+            raise SGMError(f"nelbo_strata must be at least 1, got {nelbo_strata}; set it to null for the full sum.")
         self.extractors = nn.ModuleDict(extractors)
         self.nelbo = nelbo
         self.nelbo_strata = nelbo_strata

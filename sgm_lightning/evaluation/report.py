@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sgm_lightning.evaluation.format import fixed, plain_table, to_json
+from sgm_lightning.evaluation.cautions import notes
+from sgm_lightning.evaluation.format import ABSENT, difference, fixed, plain_table, to_json
 from sgm_lightning.evaluation.results import Results, measures_in
 from sgm_lightning.evaluation.statistics import Estimate, mean_estimate
 from sgm_lightning.files.atomic import write, write_atomically
@@ -52,22 +53,26 @@ class Report:
         if self.pair:
             heads.append("paired difference ± s.e.")
         lines = [["", *heads]]
+        said = notes(list(self.sets.values()))
+        mark = any(line.startswith("*") for line in said)
         last = ""
         for name, measure in measures_in(self.sets.values()).items():
             found = [results.values.get(name) for results in self.sets.values()]
-            values = [None if value is None else value.value for value in found]
-            if measure.label is None or all(value is None for value in values):
+            if measure.label is None:
                 continue
-            cells = [fixed(value) for value in values]
+            cells = [ABSENT if value is None else fixed(value.value) for value in found]
+            if mark:
+                careful = [value is not None and value.value is not None and value.caution is not None for value in found]
+                cells = [cell + ("*" if star else " ") for cell, star in zip(cells, careful, strict=True)]
             if self.pair:
-                difference = self.differences.get(name)
-                cells.append("" if difference is None else f"{difference.value:+.3g} ± {difference.standard_error:.2g}")
+                paired = self.differences.get(name)
+                cells.append("" if paired is None else difference(paired.value, paired.standard_error))
             space = name.rpartition("/")[0]
             if space != last:
                 lines.append([f"[{space}]", *[""] * len(cells)])
                 last = space
             lines.append([measure.text, *cells])
-        return plain_table(lines)
+        return "\n".join([plain_table(lines), *([""] if said else []), *said])
 
 
 def paired_differences(first: Results, second: Results) -> dict[str, Estimate]:

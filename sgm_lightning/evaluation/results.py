@@ -24,6 +24,7 @@ class Value:
         space: Name of the feature space.
         reference: Real images that it was compared with, and their number.
         note: Unit, or the reason why there is no number.
+        caution: Condition of the measure that these images do not meet, although there is a number.
     """
 
     value: float | None
@@ -34,6 +35,7 @@ class Value:
     space: str | None = None
     reference: str | None = None
     note: str | None = None
+    caution: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields that are not None, and always `value`."""

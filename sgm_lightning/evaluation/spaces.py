@@ -51,6 +51,10 @@ def load_spaces(spaces: Mapping[str, Space]) -> dict[str, LoadedSpace]:
     loaded: dict[str, LoadedSpace] = {}
     for name, space in spaces.items():
         features, reference = space.reference.features(space.extractor)
+        if len(features) < 2:
+            raise SGMError(
+                f"The reference of space {name} needs at least 2 real images, got {len(features)}; give thousands."
+            )
         if (space.training is None) != (space.held_out is None):
             raise SGMError(f"Space {name} needs both `training` and `held_out` for the memorised share, got one of them.")
         loaded[name] = LoadedSpace(

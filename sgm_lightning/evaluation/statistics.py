@@ -8,14 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+# A bootstrap interval lies within the values, and the range of N values holds the median with a probability of
+# 1 − 2^(1 − N): 95 % from this N on. For fewer values there is no p-value by the normal approximation either.
+FEW = 6
+
 
 class Estimate(NamedTuple):
     """A mean with its uncertainty.
 
     Attributes:
         value: Mean of the values.
-        standard_error: Standard error of the mean.
-        low: Lower end of the 95 % bootstrap interval.
+        standard_error: Standard error of the mean; NaN for one value.
+        low: Lower end of the 95 % bootstrap interval, which holds less than 95 % for fewer than six values; NaN for one.
         high: Upper end of that interval.
         num_samples: Number of values, N.
     """
@@ -36,19 +40,21 @@ def mean_estimate(values: np.ndarray, resamples: int = 1000, seed: int = 0) -> E
     """
     values = np.asarray(values, dtype=np.float64)
     count = len(values)
+    value = float(values.mean()) if count else math.nan
+    if abs(value) <= 4 * np.finfo(float).eps * float(np.abs(values).max(initial=0)):
+        value = 0.0  # a sum of values that cancel is zero but for its rounding
     if count < 2:
-        value = float(values.mean()) if count else math.nan
         return Estimate(value, math.nan, math.nan, math.nan, count)
     source, rows = np.random.default_rng(seed), max(1, 2**20 // count)  # at a time: some MiB
     sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
     means = np.concatenate([values[source.integers(0, count, (size, count))].mean(1) for size in sizes])
     low, high = np.quantile(means, [0.025, 0.975])
-    return Estimate(float(values.mean()), float(values.std(ddof=1) / math.sqrt(count)), float(low), float(high), count)
+    return Estimate(value, float(values.std(ddof=1) / math.sqrt(count)), float(low), float(high), count)
 
 
 def two_sided_p(estimate: Estimate) -> float:
-    """Return the two-sided p-value of a mean that is zero by hypothesis, by the normal approximation."""
-    if not estimate.standard_error > 0:
+    """Return the two-sided p-value of a mean that is zero by hypothesis, by the normal approximation; NaN for few values."""
+    if not estimate.standard_error > 0 or estimate.num_samples < FEW:
         return math.nan
     return math.erfc(abs(estimate.value) / estimate.standard_error / math.sqrt(2))
 

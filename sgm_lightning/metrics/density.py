@@ -95,6 +95,7 @@ def fidelity(samples: Tensor, real: Tensor | RealFeatures, k: int = 3) -> PerSam
 def prdc(samples: Tensor, real: Tensor | RealFeatures, k: int = 3) -> Prdc:
     """Return precision, recall, density and coverage."""
     real = RealFeatures.of(real)
+    check_features(samples, "samples", k + 1)
     held, covered = _held(samples, real, k)
     recalled = torch.cat([inside.any(1) for _, inside in within(real.features, samples, RealFeatures(samples).radii(k))])
     return Prdc(

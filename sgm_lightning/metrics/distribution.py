@@ -12,6 +12,7 @@ from torchmetrics.utilities import dim_zero_cat
 from sgm_lightning.errors import SGMError
 from sgm_lightning.metrics.frechet import Moments, frechet_distance, kernel_distance, moments
 from sgm_lightning.metrics.indexed import IndexedMetric
+from sgm_lightning.metrics.neighbours import TooFew
 from sgm_lightning.metrics.real import RealFeatures
 
 
@@ -74,7 +75,7 @@ class FrechetDistance(Metric):
         index = dim_zero_cat(self.index) if len(self.index) else torch.empty(0)
         count = len(index)
         if count < 2:
-            raise SGMError(f"This metric needs at least 2 samples, got {count}; draw more.")
+            raise TooFew(f"This metric needs at least 2 samples, got {count}; take more.")
         if len(index.unique()) < count:
             raise SGMError(
                 "FrechetDistance was given one sample by two processes; deal the samples out without padding "

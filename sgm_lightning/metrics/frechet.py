@@ -20,7 +20,7 @@ class Moments(NamedTuple):
 
 def moments(features: Tensor) -> Moments:
     """Return mean and unbiased covariance of (N, D) features, N ≥ 2."""
-    check_features(features, "features", 2)
+    check_features(features, "reference samples", 2, "leave the measure out")
     values = features.double()
     return Moments(values.mean(0), torch.cov(values.T).reshape(values.shape[1], values.shape[1]))
 
@@ -35,7 +35,7 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     eigenvalues = torch.linalg.eigvalsh(root @ second.covariance @ root)
     trace = first.covariance.trace() + second.covariance.trace() - 2 * eigenvalues.clamp(min=0).sqrt().sum()
-    return float((first.mean - second.mean).square().sum() + trace)
+    return max(0.0, float((first.mean - second.mean).square().sum() + trace))  # rounding may make it less
 
 
 class KID(NamedTuple):
@@ -47,8 +47,8 @@ class KID(NamedTuple):
 
 def kernel_distance(samples: Tensor, real: Tensor, subsets: int = 100, subset_size: int = 1000, seed: int = 0) -> KID:
     """Return the unbiased squared MMD under the kernel (x·y / D + 1)³ (Bińkowski et al. 2018)."""
-    check_features(samples, "samples", subset_size)
-    check_features(real, "reference samples", subset_size)
+    check_features(samples, "samples", subset_size, "lower kid_subset_size")
+    check_features(real, "reference samples", subset_size, "lower kid_subset_size")
     source = np.random.default_rng(seed)
     values = []
     for _ in range(subsets):

@@ -18,6 +18,10 @@ _CACHE = 500_000
 _DOUBT = 1e-5
 
 
+class TooFew(SGMError):
+    """A measure is asked of fewer images than it needs."""
+
+
 class Neighbours(NamedTuple):
     """The k nearest neighbours, in ascending order of distance.
 
@@ -30,12 +34,12 @@ class Neighbours(NamedTuple):
     indices: Tensor
 
 
-def check_features(features: Tensor, name: str, least: int = 1) -> None:
-    """Raise unless the features are (N, D), finite, and N is at least `least`."""
+def check_features(features: Tensor, name: str, least: int = 1, or_else: str = "lower k") -> None:
+    """Raise unless the features are (N, D), finite, and N is at least `least`; `or_else` is a remedy besides more images."""
     if features.ndim != 2:
         raise SGMError(f"{name} must be features of shape (N, D), got {tuple(features.shape)}; flatten them.")
     if len(features) < least:
-        raise SGMError(f"This metric needs at least {least} {name}, got {len(features)}; draw more, or lower k.")
+        raise TooFew(f"This metric needs at least {least} {name}, got {len(features)}; take more, or {or_else}.")
     if not bool(torch.isfinite(features).all()):
         raise SGMError(f"{name} hold NaN or infinite features; check the images and the extractor.")
 

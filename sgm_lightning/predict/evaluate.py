@@ -15,6 +15,7 @@ from torch import Tensor
 from sgm_lightning.errors import SGMError
 from sgm_lightning.evaluation import Evaluation, ImageMeasurements, Report, Results, Space, load_spaces
 from sgm_lightning.evaluation.figures import Read
+from sgm_lightning.evaluation.measures import check_subset_size
 from sgm_lightning.evaluation.output import summary, write_evaluation
 from sgm_lightning.evaluation.report import score_columns
 from sgm_lightning.predict.data import Chunk
@@ -49,6 +50,7 @@ class Evaluate(pl.Callback):
         kid_subset_size: int = 1000,
     ) -> None:
         super().__init__()
+        check_subset_size(kid_subset_size)
         self.spaces = load_spaces(spaces)
         self.kid_subset_size = kid_subset_size
         extractors = {name: space.extractor for name, space in self.spaces.items()}

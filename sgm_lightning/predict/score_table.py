@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from sgm_lightning.evaluation.format import plain_table, with_error
+from sgm_lightning.evaluation.statistics import mean_estimate
 
 
 def score_table(scores: dict[str, np.ndarray], plain: str, own: str, definition: str) -> str:
@@ -24,7 +23,6 @@ def score_table(scores: dict[str, np.ndarray], plain: str, own: str, definition:
         sets = [(plain, scores["baseline_score"]), *sets, ("paired difference", paired)]
     lines = [["", "mean minority score", "N"]]
     for title, values in sets:
-        count = len(values)
-        error = float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else None
-        lines.append([title, with_error(float(values.mean()), error), str(count)])
+        found = mean_estimate(values, 1)
+        lines.append([title, with_error(found.value, found.standard_error), str(found.num_samples)])
     return f"{plain_table(lines)}\nThe minority score is {definition}; ± is a standard error."

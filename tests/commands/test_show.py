@@ -67,3 +67,11 @@ def test_refusals(run, capsys, options, told):
 def test_an_unfinished_run_is_refused(tmp_path, capsys):
     assert main(["show", str(tmp_path)]) == 1
     assert "holds no finished run" in capsys.readouterr().err
+
+
+def test_a_sample_is_shown_at_one_end_alone(run, capsys):
+    assert main(["show", str(run.path), "--rarest", "3", "--commonest", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "4 samples are fewer than 3 and 3 together" in out
+    assert rows(out, "2 of 4 samples with the highest score") == [["1", "9.25"], ["4", "7.5"]]
+    assert rows(out, "2 of 4 samples with the lowest score") == [["0", "1.5"], ["3", "3"]]
