@@ -53,7 +53,7 @@ def degrade(images: Tensor, factors: Tensor, rng: np.random.Generator) -> Degrad
     has_pose = torch.ones(count, dtype=torch.bool, device=images.device)
     result[disturbed] = _disturb(images[disturbed], rng)
     for rows, blend in ((mixed, _mix), (cut, _cut)):
-        partners = rng.permutation(rows)
+        partners = np.roll(rows, 1)  # in random order, and none is its own partner
         own = torch.from_numpy(rng.uniform(0.3, 0.7, len(rows))).to(images)
         result[rows], share = blend(images[rows], images[partners], own)
         for target in targets.values():
