@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 import numpy as np
@@ -28,11 +28,17 @@ def draw(factors: Sequence[int] | np.ndarray, pose: Sequence[float] | np.ndarray
     side, angle, x, y = (float(value) for value in pose)
     canvas = Image.new("RGB", (FINER * size, FINER * size), list(COLOURS.values())[background])
     pixels = max(round(side * canvas.width), 1)
-    emoji = _emoji(style, thing).resize((pixels, pixels), Image.Resampling.LANCZOS)
-    emoji = emoji.rotate(angle + 180 * turn, Image.Resampling.BICUBIC, expand=True)
+    emoji = _turned(style, thing, pixels, angle + 180 * turn)
     corner = round(x * canvas.width - emoji.width / 2), round(y * canvas.height - emoji.height / 2)
     canvas.paste(emoji, corner, emoji)
     return np.array(canvas.reduce(FINER))
+
+
+@lru_cache(maxsize=64)  # a search moves an emoji about; turning it is most of the work
+def _turned(style: int, thing: int, pixels: int, angle: float) -> Image.Image:
+    """Return an emoji of so many pixels, turned by an angle in degrees, RGBA."""
+    emoji = _emoji(style, thing).resize((pixels, pixels), Image.Resampling.LANCZOS)
+    return emoji.rotate(angle, Image.Resampling.BICUBIC, expand=True)
 
 
 @cache
