@@ -225,3 +225,4 @@ def _validate(trainer: pl.Trainer) -> None:
     trainer.validating = True
     loop.run()
     trainer.training = True
+    loop._has_run = False  # else the loop of a finished training that goes on takes its next step for done

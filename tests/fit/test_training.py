@@ -284,13 +284,20 @@ def test_a_run_goes_on_from_its_own_state(tmp_path, folder, capsys):
 
 @pytest.mark.slow
 def test_a_validation_that_was_cut_short_is_made_up_for(tmp_path, folder):
-    assert fit(tmp_path, settings(folder, trainer__max_steps=4)) == 0
-    whole = scalars(tmp_path)["held_out/nelbo"]
+    """It is due at the end of a training, which goes on as if it had never ended."""
+    constant = {"model__lr_schedule": "constant"}
+    assert fit(tmp_path, settings(folder, **constant, trainer__max_steps=4)) == 0
     for file in (tmp_path / "run/tensorboard").glob("*"):
         file.unlink()
-    assert fit(tmp_path, settings(folder, trainer__max_steps=5)) == 0  # the state was saved before it
-    again = scalars(tmp_path)["held_out/nelbo"]
-    assert (list(whole), list(again)) == ([3], [3, 4]) and again[3] == pytest.approx(whole[3], rel=1e-5)
+    longer = settings(folder, **constant, trainer__max_steps=6)
+    assert fit(tmp_path, longer) == 0  # the state was saved before it
+    assert fit(tmp_path, longer, "whole") == 0
+    same(state(tmp_path), state(tmp_path, "whole"))
+    again, whole = scalars(tmp_path), scalars(tmp_path, "whole")
+    assert list(again["train/loss"]) == [4, 5] and list(again["held_out/nelbo"]) == [3, 5]
+    for name, values in again.items():
+        if name.startswith(("held_out", "train/loss")):
+            assert list(values.values()) == pytest.approx([whole[name][step] for step in values], rel=1e-5)
 
 
 BAD = [
