@@ -116,7 +116,7 @@ class LPIPS(nn.Module):
         try:
             import lpips
         except ImportError:
-            raise SGMError("LPIPS needs the package `lpips`; install it with `pip install sgm-lightning[lpips]`.") from None
+            raise SGMError("LPIPS needs the package lpips; install it with `pip install 'sgm-lightning[lpips]'`.") from None
         try:
             self.metric = lpips.LPIPS(net=net, pnet_rand=features is not None, verbose=False)
         except OSError as error:

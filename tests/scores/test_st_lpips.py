@@ -36,7 +36,7 @@ def test_distances_equal_the_packages_own(case, part):
     expected = torch.tensor(part["values"])
     assert len(expected) == 20 and float(expected.max()) > 0.1
     with torch.no_grad():
-        assert torch.allclose(distance(a, b), expected, rtol=1e-4, atol=1e-6)
+        assert torch.allclose(distance(a, b), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_every_size_and_both_trunks_are_recorded():
