@@ -39,7 +39,7 @@ class LoRA:
         try:
             from peft import LoraConfig, inject_adapter_in_model
         except ImportError:
-            raise SGMError("LoRA needs the package peft; install it with `pip install sgm-lightning[lora]`.") from None
+            raise SGMError("LoRA needs the package peft; install it with `pip install 'sgm-lightning[lora]'`.") from None
         try:
             inject_adapter_in_model(LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=self.layers), network)
         except ValueError as error:

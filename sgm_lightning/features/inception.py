@@ -32,7 +32,7 @@ class InceptionV3(FeatureExtractor):
         try:
             from torch_fidelity import feature_extractor_inceptionv3 as port
         except ImportError:
-            raise SGMError("InceptionV3 needs `torch-fidelity`; install it with `pip install sgm-lightning[fid]`.") from None
+            raise SGMError("InceptionV3 needs torch-fidelity; install it with `pip install 'sgm-lightning[fid]'`.") from None
         self.name = f"InceptionV3 {features}"
         self.prepare = Normalise(channels=3, repeat_gray=repeat_gray)
         self.spatial = features == "spatial"

@@ -53,7 +53,7 @@ class TimmFeatures(ModuleFeatures):
         try:
             import timm
         except ImportError:
-            raise SGMError("TimmFeatures needs `timm`; install it with `pip install sgm-lightning[timm]`.") from None
+            raise SGMError("TimmFeatures needs `timm`; install it with `pip install 'sgm-lightning[timm]'`.") from None
         options: dict[str, Any] = {"img_size": size} if size is not None and "vit" in _TIMM_NAMES.get(model, model) else {}
         try:
             network = timm.create_model(_TIMM_NAMES.get(model, model), pretrained=weights is None, num_classes=0, **options)

@@ -41,7 +41,7 @@ class MedMNIST(ArrayImages):
         try:
             import medmnist
         except ImportError:
-            raise SGMError("MedMNIST needs a package; install it with `pip install sgm-lightning[medmnist]`.") from None
+            raise SGMError("MedMNIST needs a package; install it with `pip install 'sgm-lightning[medmnist]'`.") from None
         if flag not in medmnist.INFO or flag.endswith("3d"):
             known = ", ".join(key for key in medmnist.INFO if not key.endswith("3d"))
             raise SGMError(f"MedMNIST has no two-dimensional set {flag!r}, but {known}.")

@@ -108,7 +108,7 @@ class LPIPS(nn.Module):
     Args:
         net: Name of the trunk. The released self-guidance uses `alex`, minority guidance `vgg`.
         features: File with the trunk's weights in torchvision's layout (the `features` module, `.pt` or
-            `.safetensors`), for machines without internet access; default: torchvision's download.
+            `.safetensors`), for machines without internet access; default: torchvision's download. `STLPIPS` needs none.
     """
 
     def __init__(self, net: Literal["alex", "vgg", "squeeze"] = "alex", features: str | Path | None = None) -> None:
@@ -116,13 +116,13 @@ class LPIPS(nn.Module):
         try:
             import lpips
         except ImportError:
-            raise SGMError("LPIPS needs the package `lpips`; install it with `pip install sgm-lightning[lpips]`.") from None
+            raise SGMError("LPIPS needs the package lpips; install it with `pip install 'sgm-lightning[lpips]'`.") from None
         try:
             self.metric = lpips.LPIPS(net=net, pnet_rand=features is not None, verbose=False)
         except OSError as error:
             raise SGMError(
                 f"The weights of the {net} trunk could not be downloaded ({error}); give them as `features: FILE`, in "
-                "torchvision's layout."
+                "torchvision's layout, or use STLPIPS, whose package has all weights."
             ) from None
         if features is not None:
             self._load_trunk(load_tensors(features))
