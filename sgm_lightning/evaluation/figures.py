@@ -32,10 +32,14 @@ def save_histograms(path: Path, sets: Mapping[str, Results]) -> None:
     figure = Figure(figsize=(4.2 * columns, 3.1 * rows), dpi=110, layout="constrained")
     for position, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, position + 1)
-        found = {title: results.per_sample[name] for title, results in sets.items() if name in results.per_sample}
+        found = {title: _known(results.per_sample[name]) for title, results in sets.items() if name in results.per_sample}
+        if not any(map(len, found.values())):
+            continue
         low, high = np.quantile(np.concatenate(list(found.values())), [0.0, 0.995])
         bins = np.linspace(low, high, min(30, max(8, int(2 * max(map(len, found.values())) ** 0.5))))
         for title, values in found.items():
+            if not len(values):
+                continue
             colour = colours[title]
             style: dict[str, Any] = {"histtype": "step", "linewidth": 1.8, "color": colour, "label": title}
             axes.hist(np.clip(values, low, high), bins.tolist(), density=True, **style)
@@ -47,6 +51,11 @@ def save_histograms(path: Path, sets: Mapping[str, Results]) -> None:
     lines = [Line2D([], [], color=colour, linewidth=1.8, label=title) for title, colour in colours.items()]
     figure.legend(handles=lines, loc="outside upper center", ncols=min(3, len(lines)), frameon=False)
     save_figure(path, figure)
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    """Return the values of the samples that have one."""
+    return values[~np.isnan(values)]
 
 
 def save_scatter(path: Path, sets: Mapping[str, Results]) -> None:
@@ -69,7 +78,8 @@ def save_extremes(path: Path, sets: Mapping[str, tuple[Results, Read]], column: 
     """Show the `count` rarest and commonest samples of every set by a per-sample column, the extreme ones first."""
     blocks = []
     for title, (results, read) in sets.items():
-        order = np.argsort(-results.per_sample[column], kind="stable")
+        values = results.per_sample[column]
+        order = np.argsort(-values, kind="stable")[: len(_known(values))]  # what has no value comes last
         label = full_label(column, results.measures[column])
         for word, chosen in (("rarest", order[:count]), ("commonest", order[::-1][:count])):
             images = read(results.index[chosen].tolist()).permute(0, 2, 3, 1).numpy()
