@@ -25,7 +25,7 @@ import sgm_lightning.scores  # noqa: F401  short class names in YAML come from w
 from sgm_lightning.commands.arguments import config_contents, config_files, with_config_files
 from sgm_lightning.commands.malformed import malformed
 from sgm_lightning.commands.renamed import refuse_renamed
-from sgm_lightning.errors import SGMError, told
+from sgm_lightning.errors import SGMError, reason_of, told
 from sgm_lightning.files.locate import looking_beside
 
 # Lightning tells these at every start: what the machine has not, an advertisement, and what we say ourselves.
@@ -114,7 +114,7 @@ class CommandCLI(LightningCLI):
         except (MisconfigurationException, ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:
             if told(error) is not None:
                 raise
-            reason = " ".join(str(error).split())[:300]
+            reason = reason_of(error, 300)
             raise SGMError(
                 f"Lightning does not take a value of `trainer` ({reason}); correct it, or leave it out for its default."
             ) from None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sgm_lightning.backbones import Checkpoint
 from sgm_lightning.diffusion import Condition, Denoiser
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.evaluation.data import ImageBatch
 from sgm_lightning.evaluation.evaluation import WORLD, Evaluation
 from sgm_lightning.evaluation.measures import column_names, truth_columns
@@ -104,10 +104,9 @@ class EvaluationModule(pl.LightningModule):
                 try:
                     space.extractor(torch.zeros(1, *shape, dtype=torch.uint8))
                 except RuntimeError as error:
-                    reason = str(error).splitlines()[0]
                     raise SGMError(
                         f"The extractor of space {space_name} cannot take images of shape {shape}, as those of {name} "
-                        f"({reason}); choose another."
+                        f"({reason_of(error)}); choose another."
                     ) from None
         if self.backbone is not None:
             denoiser = self.denoiser or self.backbone.load().denoiser(self.spacing)

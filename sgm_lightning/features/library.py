@@ -7,7 +7,7 @@ from typing import Any
 import torchvision
 from torch import nn
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.features.extractor import ModuleFeatures, load_weights
 from sgm_lightning.features.normalise import Normalise
 
@@ -84,5 +84,6 @@ def _drop_head(network: nn.Module) -> None:
 
 
 def _no_download(model: str, error: BaseException) -> SGMError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return SGMError(f"The weights of {model} cannot be downloaded ({reason}); give their state dict as `weights: FILE`.")
+    return SGMError(
+        f"The weights of {model} cannot be downloaded ({reason_of(error)}); give their state dict as `weights: FILE`."
+    )

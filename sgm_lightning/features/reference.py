@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.features.extractor import FeatureExtractor
 from sgm_lightning.files.atomic import write
 from sgm_lightning.files.locate import locate
@@ -81,4 +81,6 @@ def _read(file: Path) -> tuple[Tensor, dict[str, str]]:
                 raise SGMError(f"{file} does not say what its features were taken of; make it anew with `images`.")
             return torch.as_tensor(content.get_tensor("features")), text
     except (SafetensorError, OSError) as error:
-        raise SGMError(f"{file} cannot be read as reference features ({error}); remove it to make it anew.") from None
+        raise SGMError(
+            f"{file} cannot be read as reference features ({reason_of(error)}); remove it to make it anew."
+        ) from None

@@ -80,8 +80,7 @@ class LowDensityGuidance(Guidance):
                 f"{_named(means)} must hold `means` of shape (classes, features), got "
                 f"{None if found is None else tuple(found.shape)}; {_REMEDY}."
             )
-        with torch.no_grad():
-            width = self.classifier.pooled(torch.zeros(1, *self.classifier.image_shape), torch.zeros(1).long()).shape[1]
+        width = self.classifier.features_shape()[0]
         if found.shape[1] != width:
             raise SGMError(
                 f"{_named(means)} must hold means of the classifier's {width} features, got {found.shape[1]}; {_REMEDY}."

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torchvision.datasets import FashionMNIST as Download
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.files.weights import cache_folder
 from sgm_lightning.images.base import ArrayImages
 
@@ -53,8 +53,9 @@ def _load(test: bool, root: str | None) -> tuple[torch.Tensor, torch.Tensor]:
     try:
         data = Download(cache, train=not test, download=True)
     except (OSError, RuntimeError) as error:
+        reason = reason_of(error)
         raise SGMError(
-            f"Fashion-MNIST is neither in {root or _DEBIAN} nor can it be downloaded ({error}); install Debian's package "
+            f"Fashion-MNIST is neither in {root or _DEBIAN} nor can it be downloaded ({reason}); install Debian's package "
             "dataset-fashion-mnist, or name the folder of its files as `root`."
         ) from None
     return data.data, data.targets

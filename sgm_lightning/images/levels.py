@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.files.atomic import write
 from sgm_lightning.images.base import Images
 from sgm_lightning.images.subset import Subset
@@ -86,7 +86,9 @@ def read_levels(path: str | Path) -> Levels:
             scores, levels, at = (torch.as_tensor(content.get_tensor(n)) for n in ("scores", "levels", "thresholds"))
             return Levels(scores, levels, at, made)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise SGMError(f"{path} cannot be read as minority levels ({error}); make it with `sgm-lightning score`.") from None
+        raise SGMError(
+            f"{path} cannot be read as minority levels ({reason_of(error)}); make it with `sgm-lightning score`."
+        ) from None
 
 
 def identity(source: Images) -> str:

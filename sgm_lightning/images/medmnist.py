@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.files.weights import cache_folder
 from sgm_lightning.images.base import ArrayImages
 
@@ -51,8 +51,9 @@ class MedMNIST(ArrayImages):
             kind = getattr(medmnist, medmnist.INFO[flag]["python_class"])
             data = kind(split=part, root=str(folder), size=size, download=download)
         except (OSError, RuntimeError, ValueError, AssertionError) as error:
+            reason = reason_of(error)
             raise SGMError(
-                f"{flag} at {size} pixels is neither in {folder} nor can it be downloaded ({error}); put its npz there."
+                f"{flag} at {size} pixels is neither in {folder} nor can it be downloaded ({reason}); put its npz there."
             ) from None
         images = torch.from_numpy(data.imgs[:limit])
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()

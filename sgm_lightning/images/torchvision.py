@@ -10,7 +10,7 @@ import torch
 import torchvision.datasets
 from torchvision.transforms import functional
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.images.base import Images, numbered
 
 
@@ -45,7 +45,7 @@ class TorchvisionImages(Images):
             self.data = kind(Path(root).expanduser(), **(options or {}))
         except (OSError, RuntimeError, ValueError) as error:
             raise SGMError(
-                f"The data set {dataset} cannot be read in {root} ({str(error).splitlines()[0]}); check the path, or set "
+                f"The data set {dataset} cannot be read in {root} ({reason_of(error)}); check the path, or set "
                 "`options: {download: true}` where torchvision can."
             ) from None
         self.size = size
