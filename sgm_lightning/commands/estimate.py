@@ -49,7 +49,8 @@ class EstimateCLI(ResolvedCLI):
         config = self.config[self.subcommand].clone()
         for part in ("data", "trainer"):
             config.pop(part)
-        self.model = self._parser(self.subcommand).instantiate(config)["model"]
+        with self.placed():
+            self.model = self._parser(self.subcommand).instantiate(config)["model"]
 
     def before_predict(self) -> None:
         """Print the estimate at the point where `predict` would get ready to draw."""

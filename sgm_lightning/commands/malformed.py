@@ -9,10 +9,11 @@ from argparse import ArgumentError
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from sgm_lightning.commands.named import named, parameters
+from sgm_lightning.commands.places import place_of
 from sgm_lightning.errors import MalformedCommand, told
 
 _ROOMS = (
@@ -47,11 +48,16 @@ def malformed(error: ArgumentError, known: Iterable[str], args: list[str], files
     texts = _causes(error)
     place, owner, reason = _place(texts), _owner(texts), " ".join(texts[-1].split())
     command = f"sgm-lightning {args[0]}"
+
+    def line(key: str, value: str | None = None) -> str:  # options have their place's name
+        found = place_of(key, args, value) or place_of(key, args, value, loose=True)
+        return "" if found is None or found.startswith("-") else f" ({found})"
+
     if unknown := _UNKNOWN.search(reason):
         name = unknown[1]
-        candidates = list(known) if owner is None else _parameters(owner)
+        candidates = list(known) if owner is None else parameters(named(owner))
         taken = f"`{command}`" if owner is None else f"{owner.rpartition('.')[2]} of {place}"
-        says = f"{taken} takes no option `{name}`{_where(name, files)}{_nearest(name, candidates)}"
+        says = f"{taken} takes no option `{name}`{line(f'{place}.{name}' if owner else name)}{_nearest(name, candidates)}"
     elif reason.startswith("unrecognized arguments:"):
         name = (reason.partition(":")[2].split() or [""])[0]  # a key may be empty, or of spaces
         says = f"`{command}` takes no option `{name}`{_nearest(name.lstrip('-').partition('=')[0], known, '--')}"
@@ -61,15 +67,14 @@ def malformed(error: ArgumentError, known: Iterable[str], args: list[str], files
         says += "" if owner else "; give them, or a configuration that does (`sgm-lightning configs` lists some)"
     elif reason.startswith("Expected a dot import path string:"):
         name = reason.partition(":")[2].strip()
-        says = f"{place} takes no class `{name}`{_where(name, files)}{_nearest(name, _subclasses(texts))}"
+        says = f"{place} takes no class `{name}`{line(f'{place}.class_path', name)}{_nearest(name, _subclasses(texts))}"
     elif (wrong := _TYPE.search(reason)) or (wrong := _CHOICE.search(reason)):
         rule = _TYPES.get(wrong[1], "one of " + wrong[1].replace("'", "") if "Literal" in reason else wrong[1])
-        typed = any(arg.partition("=")[0].endswith(place.rpartition(".")[2]) for arg in args if arg.startswith("--"))
-        says = f"{place} must be {rule}, got {wrong[2]}{'' if typed else _where(place.rpartition('.')[2], files)}"
+        says = f"{place} must be {rule}, got {wrong[2]}{line(place, wrong[2])}"
     elif any(text.startswith("Problems parsing config:") for text in texts):
         says = f"{_unreadable(files) or 'The configuration'} must be YAML ({reason})"
     else:
-        says = f"{place or 'An argument'} is not accepted: {reason[:300]}"
+        says = f"{place or 'An argument'} is not accepted{line(place)}: {reason[:300]}"
     return MalformedCommand(f"{says}; see `{command} --help`.")
 
 
@@ -100,32 +105,12 @@ def _owner(texts: list[str]) -> str | None:
     return found[-1] if found else None
 
 
-def _class(path: str) -> Any:
-    module, _, name = path.rpartition(".")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
-        return None
-
-
-def _parameters(path: str) -> list[str]:
-    """Return the names of the parameters of a class, those that it passes on to its bases included."""
-    found: dict[str, None] = {}
-    for base in getattr(_class(path), "__mro__", ()):
-        if "__init__" in vars(base):
-            parameters = inspect.signature(base.__init__).parameters.values()
-            found.update(dict.fromkeys(p.name for p in parameters if p.name != "self" and p.kind not in (p.VAR_KEYWORD,)))
-            if not any(p.kind == p.VAR_KEYWORD for p in parameters):
-                break
-    return list(found)
-
-
 def _subclasses(texts: list[str]) -> list[str]:
     """Return the names of the classes that would be accepted: ours that have been imported."""
     bases = [match[1] for text in texts if (match := _BASE.search(text))]
     if not bases:
         return [name for room in _ROOMS for name in import_module(f"sgm_lightning.{room}").__all__]
-    left = [_class(bases[-1])]
+    left = [named(bases[-1])]
     names = []
     while left:
         kind = left.pop()
@@ -141,32 +126,6 @@ def _nearest(name: str, candidates: Iterable[str], prefix: str = "") -> str:
     if near := difflib.get_close_matches(name, names, 1, 0.6):
         return f" (did you mean `{prefix}{near[0]}`?)"
     return f"; it takes {', '.join(names)}" if 0 < len(names) <= 12 else ""
-
-
-def _where(name: str, files: Iterable[str]) -> str:
-    """Return the file and line in which a key or value stands."""
-    for file in files:
-        try:
-            node = yaml.compose(Path(file).read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
-            continue
-        if (line := _line(node, name.rpartition(".")[2])) is not None:
-            return f" ({file}, line {line})"
-    return ""
-
-
-def _line(node: Any, name: str) -> int | None:
-    """Return the line of the first key or value of that name."""
-    left = [node]
-    while left:
-        node = left.pop(0)
-        if isinstance(node, yaml.MappingNode):
-            left = [part for pair in node.value for part in pair] + left
-        elif isinstance(node, yaml.SequenceNode):
-            left = list(node.value) + left
-        elif isinstance(node, yaml.ScalarNode) and node.value == name:
-            return int(node.start_mark.line) + 1
-    return None
 
 
 def _unreadable(files: Iterable[str]) -> str | None:

@@ -6,10 +6,10 @@ import logging
 import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -24,6 +24,7 @@ import sgm_lightning.samplers
 import sgm_lightning.scores  # noqa: F401  short class names in YAML come from what is imported
 from sgm_lightning.commands.arguments import config_contents, config_files, with_config_files
 from sgm_lightning.commands.malformed import malformed
+from sgm_lightning.commands.refused import placed
 from sgm_lightning.commands.renamed import refuse_renamed
 from sgm_lightning.errors import SGMError, reason_of, told
 from sgm_lightning.files.locate import looking_beside
@@ -95,6 +96,7 @@ class CommandCLI(LightningCLI):
             parser.exit_on_error = False
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self._given = list(args)
         with _in_a_sentence(self._subcommand_parsers[args[0]], [self.command or args[0], *args[1:]]):
             super().parse_arguments(parser, args)
 
@@ -118,6 +120,18 @@ class CommandCLI(LightningCLI):
             raise SGMError(
                 f"Lightning does not take a value of `trainer` ({reason}); correct it, or leave it out for its default."
             ) from None
+
+    def instantiate_classes(self) -> None:
+        with self.placed():
+            super().instantiate_classes()
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        with self.placed(making=False):
+            super()._run_subcommand(subcommand)
+
+    def placed(self, making: bool = True) -> AbstractContextManager[None]:
+        """Add to errors where the values were given that cause them."""
+        return placed(self.config[self.subcommand], self._given, making)
 
     def before_instantiate_classes(self) -> None:
         """Spare Lightning the hyperparameters, for which it would dump the whole configuration; our modules save none."""
@@ -143,16 +157,24 @@ def call(function: Callable[..., None], args: list[str], positional: bool = Fals
         positional: Whether the arguments without a default are given by place rather than by name.
     """
     with command_line(args) as args:
-        function(**arguments(function, args, positional))
+        given, values = _arguments(function, args, positional)
+        with placed(given, args, making=False, function=function):
+            function(**values)
 
 
 def arguments(function: Callable[..., None], args: list[str], positional: bool = False) -> dict[str, Any]:
     """Return the arguments of a function by name, inside of `command_line`; the parameters are those of `call`."""
+    return _arguments(function, args, positional)[1]
+
+
+def _arguments(function: Callable[..., None], args: list[str], positional: bool) -> tuple[Namespace, dict[str, Any]]:
+    """Return the configuration that the arguments give, and what is made of it."""
     parser = ArgumentParser(prog=f"sgm-lightning {args[0]}", exit_on_error=False)
     parser.add_argument("-c", "--config", action="config")
     parser.add_function_arguments(function, as_positional=positional, sub_configs=True)
     with _in_a_sentence(parser, args):
         given = parser.parse_args(args[1:])
-    found = parser.instantiate(given).as_dict()
+    with placed(given, args):
+        found = parser.instantiate(given).as_dict()
     found.pop("config", None)
-    return found
+    return given, found

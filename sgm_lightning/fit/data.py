@@ -72,11 +72,9 @@ class TrainingData(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or seed < 0 or max_broken < 0:
-            raise SGMError(
-                "batch_size must be at least 1, seed and max_broken at least 0, got "
-                f"{batch_size}, {seed} and {max_broken}; set them below `data`."
-            )
+        for name, number, least in (("batch_size", batch_size, 1), ("seed", seed, 0), ("max_broken", max_broken, 0)):
+            if number < least:
+                raise SGMError(f"{name} must be at least {least}, got {number}; set `data.{name}`.")
         if not 0 <= held_out_share < 1:
             raise SGMError(f"held_out_share must lie in [0, 1), got {held_out_share}.")
         if channels not in (None, 1, 3):

@@ -196,8 +196,9 @@ class TrainingModule(OptimisedModule):
 
 def _check(loaded: Backbone, num_classes: int | None, dropout: float | None, label_dropout: float) -> None:
     """Raise unless the settings fit the model."""
-    if not 0 <= label_dropout < 1 or not 0 <= (dropout or 0) < 1:
-        raise SGMError(f"dropout and label_dropout must lie in [0, 1), got {dropout} and {label_dropout}.")
+    for name, share in (("dropout", dropout), ("label_dropout", label_dropout)):
+        if share is not None and not 0 <= share < 1:
+            raise SGMError(f"{name} must lie in [0, 1), got {share}; 0.1 is usual.")
     if loaded.upsampler:
         raise SGMError("Upsamplers cannot be trained here; set `model.backbone` to a base model.")
     if num_classes is None and loaded.num_classes is None and label_dropout:

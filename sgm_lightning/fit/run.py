@@ -35,8 +35,9 @@ class TrainingRun(Checkpoint):
     """
 
     def __init__(self, run_dir: str = "runs/default", save_every: int = 500, keep_every: int | None = None) -> None:
-        if save_every < 1 or (keep_every is not None and keep_every < 1):
-            raise SGMError(f"save_every and keep_every must be at least 1, got {save_every} and {keep_every}.")
+        for name, steps in (("save_every", save_every), ("keep_every", keep_every)):
+            if steps is not None and steps < 1:
+                raise SGMError(f"{name} must be at least 1, got {steps}; set `writer.{name}`.")
         self.path, self.save_every, self.keep_every = Path(run_dir), save_every, keep_every
         self._owner = Owner(self.path)
         self._manifest: dict[str, Any] | None = None
