@@ -22,21 +22,12 @@ _DEFAULT_LEVELS = (224, 448, 672, 896)
 _WHOLE: dict[str, tuple[int | None, int]] = {
     **{"in_channels": (3, _LARGEST), "out_channels": (3, _LARGEST), "norm_num_groups": (32, _LARGEST)},
     **{"layers_per_block": (2, 256), "num_class_embeds": (None, _CLASSES), "num_train_timesteps": (None, _CLASSES)},
-    **{key: (None, _LARGEST) for key in ("time_embedding_dim", "attention_head_dim", "attn_norm_num_groups")},
-    **{key: (None, _LARGEST) for key in ("num_heads", "time_width", "low_res_size")},
+    **{key: (None, _LARGEST) for key in ("attention_head_dim", "attn_norm_num_groups", "num_heads")},
+    **{"time_embedding_dim": (None, 4 * _LARGEST), "time_width": (None, _LARGEST), "low_res_size": (None, _LARGEST)},
 }
 _POSITIVE = ("norm_eps", "mid_block_scale_factor", "timestep_scale")
 _NUMBERS = ("freq_shift", "dropout")
 _TRUTHS = ("center_input_sample", "flip_sin_to_cos", "add_attention", "null_class")
-
-
-def check_size(size: int, levels: int) -> None:
-    """Raise unless an image of side `size` can be halved `levels` − 1 times."""
-    if size % 2 ** (levels - 1):
-        raise SGMError(
-            f"An image side must be divisible by {2 ** (levels - 1)} for a network of {levels} levels, got {size}; "
-            "check image_size and channel_mult."
-        )
 
 
 def check_config(config: Mapping[str, Any], source: str | Path) -> None:
@@ -69,7 +60,9 @@ def check_config(config: Mapping[str, Any], source: str | Path) -> None:
         value = config.get(key, 1)
         smallest = 0 if key in _POSITIVE else -_CLASSES
         if not is_number(value) or not smallest <= value <= _CLASSES or (key in _POSITIVE and not value):
-            raise _must_be(key, source, f"a number {'above' if key in _POSITIVE else 'from'} {smallest}, up to {_CLASSES}", value)
+            raise _must_be(
+                key, source, f"a number {'above' if key in _POSITIVE else 'from'} {smallest}, up to {_CLASSES}", value
+            )
     for key in _TRUTHS:
         if not isinstance(config.get(key, False), bool):
             raise _must_be(key, source, "true or false", config[key])
@@ -83,7 +76,11 @@ def check_config(config: Mapping[str, Any], source: str | Path) -> None:
     if config.get("null_class") and (config.get("num_class_embeds") or 0) < 2:
         raise _must_be("num_class_embeds", source, "at least 2 where null_class is true", config.get("num_class_embeds"))
     for side in _sides(config.get("sample_size"), source):
-        check_size(side, len(levels))
+        if side % 2 ** (len(levels) - 1):
+            raise SGMError(
+                f"The image side of {source} must be divisible by {2 ** (len(levels) - 1)} for a network of {len(levels)} "
+                f"levels, got {side}; correct it, or the number of levels."
+            )
 
 
 def check_count(config: Mapping[str, Any], tensors: int, source: str | Path) -> None:
@@ -99,7 +96,7 @@ def check_count(config: Mapping[str, Any], tensors: int, source: str | Path) -> 
     if 8 * blocks > tensors:  # each has two convolutions and two normalisations, with biases
         raise SGMError(
             f"{source} does not hold the weights of a network as it is described ({levels} levels of {layers} layers have "
-            f"at least {8 * blocks} tensors, got {tensors}); fetch or export the checkpoint again, or correct the description."
+            f"at least {8 * blocks} tensors, got {tensors}); fetch or export the checkpoint again, or correct that."
         )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sgm_lightning.backbones.lora import LoRA
 from sgm_lightning.backbones.unet_config import check_count, make_unet
+from sgm_lightning.errors import SGMError
 from sgm_lightning.files.weights import check_fit, check_weights, load_exactly
 
 
@@ -38,7 +39,7 @@ def load_unet(
     with torch.device("meta"):  # shapes alone
         shapes = make_unet(config, source, cls)
         if lora is not None:
-            lora.inject(shapes)
+            _inject(lora, shapes, source)
     check_fit(shapes, weights, source)
     network = make_unet(config, source, cls)
     if lora is None:
@@ -47,3 +48,10 @@ def load_unet(
         lora.merge(network, weights)
         check_weights(network.state_dict(), source)  # the scale of the update may be absurd
     return network.float()
+
+
+def _inject(lora: LoRA, network: UNet2DModel, source: str | Path) -> None:
+    try:
+        lora.inject(network)
+    except SGMError as error:
+        raise SGMError(f"The adapters that {source} describes cannot be added: {error}") from None

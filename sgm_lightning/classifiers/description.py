@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -65,13 +67,21 @@ def from_description(text: Any, file: Path, tensors: int, depth: int = 1) -> Noi
     if kind == "stacked":
         if depth >= _DEEPEST:
             raise _must_be("The description", file, f"at most {_DEEPEST} classifiers deep", text)
-        return StackedNetwork(*(from_description(text[part], file, tensors, depth + 1) for part in ("extractor", "head")))
+        parts = [from_description(text[part], file, tensors, depth + 1) for part in ("extractor", "head")]
+        with _naming(file):
+            return StackedNetwork(*parts)
     flags = _flags(text["flags"], file)
+    with _naming(file):
+        return _encoder(flags, tensors)
+
+
+def _encoder(flags: ClassifierFlags, tensors: int) -> EncoderClassifier:
+    """Return an encoder if there are tensors enough for it."""
     blocks = flags.classifier_depth * len(flags.of_unet().multipliers)
     if _FEWEST * blocks > tensors:
         raise SGMError(
-            f"classifier_depth of {file} must be that of its weights, got {blocks} residual blocks for {tensors} tensors; "
-            "save the classifier again."
+            f"classifier_depth must be that of the weights, got {flags.classifier_depth} for {tensors} tensors; save the "
+            "classifier again."
         )
     return EncoderClassifier(flags)
 
@@ -95,6 +105,15 @@ def _flags(given: Any, file: Path) -> ClassifierFlags:
         if not fits:
             raise _must_be(name, file, rule, value)
     return ClassifierFlags(**given)
+
+
+@contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Name the file in errors about what it describes."""
+    try:
+        yield
+    except SGMError as error:
+        raise SGMError(f"The classifier that {file} describes cannot be made: {error}") from None
 
 
 def _must_be(what: str, file: Path, rule: str, given: Any) -> SGMError:

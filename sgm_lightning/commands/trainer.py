@@ -15,6 +15,7 @@ from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnect
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.distributed import DistError
 
+from sgm_lightning.commands.resuming import Resuming
 from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.signals import EXIT_RESUMABLE, PEER, Interrupted, stop_signals
 
@@ -71,6 +72,7 @@ class RunTrainer(Trainer):
             environment.auto_requeue = False  # it would write and later load a training checkpoint
         launched = isinstance(environment, LightningEnvironment) and environment.local_rank() > 0
         self._signal_connector = _NoSignalHandlers(self)
+        self._checkpoint_connector = Resuming(self)
         # Told by the launching process: it may end before its children get here, and then they have another parent already.
         parent = int(os.environ.get(_LAUNCHER, os.getppid())) if launched else 0
         if launched:

@@ -45,13 +45,17 @@ def require_release(path: Path, url: str | None, setting: str) -> None:
     require_file(path, f"{f'fetch it from {url} and' if url else 'check the path or'} set {setting}")
 
 
-def load_finite(path: str | Path) -> dict[str, Tensor]:
+def load_finite(path: str | Path, hint: str = "check the path") -> dict[str, Tensor]:
     """Load tensors as `load_tensors` does, and require that all are finite.
+
+    Args:
+        path: File to read.
+        hint: Remedy that the error gives when the file is missing.
 
     Raises:
         SGMError: If the file cannot be read, or holds NaN or infinite weights.
     """
-    weights = load_tensors(path)
+    weights = load_tensors(path, hint)
     check_weights(weights, path)
     return weights
 
@@ -127,7 +131,7 @@ def check_fit(module: nn.Module, weights: dict[str, Tensor], source: str | Path)
     if faults:
         raise SGMError(
             f"{source} does not hold the weights of {type(module).__name__} as it is described ({'; '.join(faults)}); fetch "
-            "or export the checkpoint again, or correct the description."
+            "or export the checkpoint again, or correct that."
         )
 
 

@@ -29,7 +29,7 @@ def read_archive(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     try:
         _check_sizes(path)
         with np.load(path, allow_pickle=False) as file:
-            images, labels = file["arr_0"], file.get("arr_1", None)
+            images, labels = _array(file, "arr_0"), _array(file, "arr_1") if "arr_1" in file else None
     except FileNotFoundError:
         raise SGMError(f"There are no samples at {path}; draw or export them first.") from None
     except SGMError:
@@ -42,6 +42,14 @@ def read_archive(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     return images, None if labels is None else _whole_labels(labels, len(images), path)
 
 
+def _array(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    """Return an array of an archive; of a member that is none, NumPy would return the bytes."""
+    found = file[name]
+    if not isinstance(found, np.ndarray):
+        raise ValueError(f"{name} is no array")
+    return found
+
+
 def _check_sizes(path: Path) -> None:
     """Raise if an array's header names more bytes than the archive has for it, or the archive unpacks to absurdly many."""
     with zipfile.ZipFile(path) as archive:
@@ -51,7 +59,7 @@ def _check_sizes(path: Path) -> None:
                     f"{info.filename} of {path} unpacks from {info.compress_size} bytes to {info.file_size}, as no pictures "
                     "do; export the archive again."
                 )
-            if info.filename not in ("arr_0.npy", "arr_1.npy"):
+            if info.filename.removesuffix(".npy") not in ("arr_0", "arr_1"):
                 continue
             with archive.open(info) as member:
                 version = np.lib.format.read_magic(member)

@@ -25,7 +25,6 @@ from sgm_lightning.scores import MinorityScore
 Listener = Callable[[float], None]
 
 
-
 class SamplingModule(pl.LightningModule):
     """Draws samples with a backbone, a sampler and a guidance in Lightning's predict loop.
 

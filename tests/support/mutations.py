@@ -4,6 +4,8 @@ import math
 import resource
 import signal
 import struct
+import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +22,20 @@ def deep(depth=10_000):
     for _ in range(depth):
         value = [value]
     return value
+
+
+def torch_save(content, file):
+    """Write content of any depth with `torch.save`, which recurses, in a thread with a stack that is large enough."""
+    size, limit = threading.stack_size(2**29), sys.getrecursionlimit()
+    sys.setrecursionlimit(200_000)
+    try:
+        thread = threading.Thread(target=torch.save, args=(content, file))
+        thread.start()
+        thread.join()
+    finally:
+        sys.setrecursionlimit(limit)
+        threading.stack_size(size)
+    assert file.is_file()
 
 
 # What no field of a file is meant to hold.
