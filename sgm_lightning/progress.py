@@ -87,14 +87,19 @@ class Progress:
 
     def _tell(self, note: str) -> None:
         seconds, done = self.clock() - self._begun, self.done - self._before
-        left = _duration(seconds * (self.total - self.done) / done) + " left" if done > 0 and self.done < self.total else ""
+        left = duration(seconds * (self.total - self.done) / done) + " left" if done > 0 and self.done < self.total else ""
         facts = ", ".join(part for part in (self._rate(), note, left) if part)
         amount = f"{self.done:.0f} of {self.total:.0f} {self.unit}"
         print(f"{self.what}: {', '.join(part for part in (amount, facts) if part)}", file=sys.stderr, flush=True)
         self._told, self._ended = self.clock(), self.done >= self.total
 
 
-def _duration(seconds: float) -> str:
+def say(line: str) -> None:
+    """Print a line on stderr, above a bar if there is one."""
+    tqdm.write(line, file=sys.stderr)
+
+
+def duration(seconds: float) -> str:
     """Return a time in its two largest units, e.g. `1 h 05 min`."""
     minutes, hours = int(seconds // 60), int(seconds // 3600)
     if hours:

@@ -14,6 +14,7 @@ from sgm_lightning.diffusion.condition import Condition
 from sgm_lightning.diffusion.execution import Execution, NetworkCall
 from sgm_lightning.diffusion.process import Process
 from sgm_lightning.errors import SGMError
+from sgm_lightning.progress import say
 
 Prediction = Literal["epsilon", "sample", "v_prediction"]
 Variance = Literal["learned_range", "fixed_small", "fixed_large"]
@@ -115,15 +116,19 @@ class Denoiser(nn.Module):
         """Number of classes, or None for an unconditional network."""
         return self.model.num_classes
 
-    def execute(self, execution: Execution) -> None:
+    def execute(self, execution: Execution, tell: Callable[[str], None] = say) -> None:
         """Change the way in which the network is called from now on.
+
+        Args:
+            execution: Options of the calls.
+            tell: Function that says a line to the user when the network is compiled; default: on stderr.
 
         Raises:
             SGMError: If the weights are not frozen, which compiling and checkpointing rely on.
         """
         if not self.frozen and execution != Execution():
             raise SGMError("Only a frozen network can be executed in another way; make the denoiser with `frozen=True`.")
-        self.calls.execute(self.network, execution)
+        self.calls.execute(self.network, execution, tell)
 
     def forward(self, x_t: Tensor, index: int | Tensor, condition: Condition | None = None) -> Denoised:
         """Denoise (B, C, H, W) float32 `x_t` at respaced `index`, one int for all or (B,) int64."""

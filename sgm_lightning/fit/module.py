@@ -85,6 +85,7 @@ class TrainingModule(OptimisedModule):
         if gradient_checkpointing:
             network.enable_gradient_checkpointing()
         if compile:
+            rank_zero_info("The network is compiled in the first step, which takes minutes on a CPU.")
             network.compile()
         network.train()  # loaders leave networks in evaluation mode, and Lightning keeps what it finds
         self.denoiser = self.backbone.denoiser(frozen=False)

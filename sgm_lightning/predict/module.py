@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from torch import Tensor
 
 from sgm_lightning.backbones import Backbone, Checkpoint
@@ -19,6 +19,7 @@ from sgm_lightning.predict.check import acts_nowhere, check_method
 from sgm_lightning.predict.data import Chunk, LowResolution, SampleIndices
 from sgm_lightning.predict.manifest import MAX_THREADS
 from sgm_lightning.predict.stand_in import walker
+from sgm_lightning.progress import say
 from sgm_lightning.samplers import DDPM, SamplingMethod
 from sgm_lightning.scores import MinorityScore
 
@@ -77,7 +78,7 @@ class SamplingModule(pl.LightningModule):
         first = self.denoiser is None
         self.prepare(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
         if first and self.denoiser is not None:
-            self.denoiser.execute(self.execution)
+            self.denoiser.execute(self.execution, rank_zero_only(say))
 
     def prepare(self, trainer: pl.Trainer, data: pl.LightningDataModule, backbone: Backbone | None = None) -> None:
         """Read the weights, and raise any error that drawing would raise; nothing is drawn or written.

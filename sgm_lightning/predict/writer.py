@@ -18,10 +18,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from sgm_lightning.errors import SGMError
 from sgm_lightning.evaluation.grid import save_grid
 from sgm_lightning.files.atomic import make_folder, write
+from sgm_lightning.predict.advice import advice_to_compile
 from sgm_lightning.predict.data import Chunk, SampleIndices
 from sgm_lightning.predict.manifest import recorded_threads, run_manifest
 from sgm_lightning.predict.png_files import write_png_files
 from sgm_lightning.predict.score_table import score_table
+from sgm_lightning.progress import say
 from sgm_lightning.run import ChunkQueue, RunDir
 from sgm_lightning.signals import stop_signals
 
@@ -132,6 +134,14 @@ class RunWriter(BasePredictionWriter):
         self._drawn += 1
         rate = self._drawn * len(batch.indices) / (time.monotonic() - self._started)
         self._log(trainer, lambda logger: logger.log_metrics({"images_per_second": rate}, step=batch.number))
+        if self._drawn == 1 and trainer.is_global_zero and self._might_compile(pl_module):
+            chunks = (trainer.datamodule.num_chunks - self.run.count()) / trainer.world_size  # type: ignore[attr-defined]
+            if line := advice_to_compile(chunks * len(batch.indices) / rate):
+                say(line)
+
+    @staticmethod
+    def _might_compile(module: pl.LightningModule) -> bool:
+        return module.device.type == "cpu" and not module.execution.compile  # on a GPU it was not measured
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._close()

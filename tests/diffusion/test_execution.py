@@ -8,6 +8,7 @@ from support.closed_forms import model
 from support.networks import EXACT, drawn, tiny
 
 from sgm_lightning import Execution, MinorityScore, SelfGuidance, SGMError
+from sgm_lightning.diffusion import to_uint8
 from sgm_lightning.scores import PerComplexity
 
 
@@ -28,10 +29,30 @@ def test_compiled_the_same_samples():
     torch._dynamo.utils.counters.clear()
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "The network runs uncompiled")
-        torch.testing.assert_close(drawn(denoiser, guidance=EXACT), expected, rtol=1e-3, atol=1e-4)
+        compiled = drawn(denoiser, guidance=EXACT)
+        torch.testing.assert_close(compiled, expected, rtol=1e-3, atol=1e-4)
+        assert (to_uint8(compiled).int() - to_uint8(expected)).abs().max() <= 1  # one grey level
         graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
         drawn(denoiser, guidance=EXACT)
     assert graphs == 2 and torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+
+
+def test_compiling_is_said_once_for_each_kind_of_call(monkeypatch, capsys):
+    monkeypatch.setattr(torch, "compile", lambda network, **options: network)
+    denoiser = tiny().denoiser(3)
+    denoiser.execute(Execution(compile=True))
+    for _ in range(2):
+        drawn(denoiser)
+    out, error = capsys.readouterr()
+    assert out == "" and error.count("Compiling took") == 1
+    assert error.startswith("Compiling the network for 3 images at once, without gradients, which takes a minute or more")
+    said = []
+    denoiser.execute(Execution(compile=True), said.append)
+    drawn(denoiser, guidance=EXACT)
+    assert [line.partition(",")[2][:9] for line in said[::2]] == [" with gra", " without "] and len(said) == 4
+    denoiser.execute(Execution(), said.append)
+    drawn(denoiser)
+    assert len(said) == 4
 
 
 def test_where_compiling_fails_the_network_runs_as_it_is(monkeypatch):

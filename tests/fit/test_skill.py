@@ -1,5 +1,6 @@
 """Skill by noise level: its definition in closed form, its warning, and where `fit` tells it."""
 
+import logging
 import math
 import re
 import warnings
@@ -161,8 +162,9 @@ def number(text):
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_fit_tells_it_in_the_log_the_curves_and_the_card(tmp_path, folder, capfd):
+def test_fit_tells_it_in_the_log_the_curves_and_the_card(tmp_path, folder, caplog):
     """At the end, too, where no validation is due; a new network that predicts noise is worse than the mean picture."""
+    caplog.set_level(logging.INFO)
     config = settings(folder, **QUICK, trainer__max_steps=2)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     with warnings.catch_warnings(record=True) as told:
@@ -174,10 +176,8 @@ def test_fit_tells_it_in_the_log_the_curves_and_the_card(tmp_path, folder, capfd
     assert values[0] < -10 and values[-1] > -1
 
     # Curves hold 32-bit floats, so the last printed digit may be another one.
-    error = capfd.readouterr().err
-    told_levels = dict(
-        re.findall(r"(−?\d+): (−?[\d.]+\d)", error.partition("Skill by log-SNR at step 2: ")[2].splitlines()[0])
-    )
+    (line,) = [message for message in caplog.messages if message.startswith("Skill by log-SNR at step 2: ")]
+    told_levels = dict(re.findall(r"(−?\d+): (−?[\d.]+\d)", line))
     assert [number(level) for level in told_levels] == list(LOG_SNRS)
     assert [number(value) for value in told_levels.values()] == pytest.approx(values, abs=0.011)
     (sentence,) = [str(entry.message) for entry in told if "x0_hat is worse" in str(entry.message)]
