@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sgm_lightning.errors import SGMError
 from sgm_lightning.metrics.indexed import IndexedMetric, PerSampleMetric
 from sgm_lightning.world import FACTORS, World, is_held_out
 from sgm_lightning.world.confusion import without_confusion
@@ -126,8 +127,14 @@ class FactorShares(IndexedMetric):
         self._tables = reader.world.probabilities
 
     def shares(self) -> dict[str, np.ndarray]:
-        """Return the corrected shares of the values in readable images, (K,) by the factor's name; NaN if there is none."""
+        """Return the corrected shares of the values in readable images, (K,) by the factor's name.
+
+        Raises:
+            SGMError: If no image can be read.
+        """
         reading = Reading.of_rows(self.ordered()[1])
+        if not bool(reading.readable.any()):
+            raise SGMError(f"Shares need an image that can be read, got none among {len(reading.factors)}; draw more.")
         read = reading.factors[reading.readable].cpu().numpy()
         found = {}
         for column, (factor, values) in enumerate(FACTORS.items()):

@@ -51,6 +51,8 @@ def test_pairs_of_which_one_is_unreadable_have_no_difference(reader):
 def test_figures_show_what_has_a_value(tmp_path, reader, readable, recwarn):
     images = EmojiWorld("test", seed=3, count=9)
     found = results(reader, images, np.arange(9) < readable)
+    assert (found.values["world/shares_object"].value is None) == (readable == 0)
+    assert readable or "can be read" in found.values["world/shares_object"].note
     save_histograms(tmp_path / "histograms.png", {"a": found})
     shown = []
 
