@@ -14,8 +14,8 @@ from sgm_lightning.cli import COMMANDS, main, markdown_table
 from sgm_lightning.commands.configs import overview
 
 ROOMS = (
-    *("diffusion", "scores", "guidance", "samplers", "backbones", "classifiers", "images", "features", "metrics"),
-    *("evaluation", "predict", "fit", "run"),
+    *("diffusion", "scores", "guidance", "samplers", "backbones", "classifiers", "world", "images", "features"),
+    *("metrics", "evaluation", "predict", "fit", "run"),
 )
 
 

@@ -36,7 +36,16 @@ if TYPE_CHECKING:
         DPMSolverPlusPlus,
         TemporalScoreRescaling,
     )
-    from sgm_lightning.scores import LPIPS, ELBOScore, FeatureDistance, Lp, MinorityScore, PerComplexity, SquaredError
+    from sgm_lightning.scores import (
+        LPIPS,
+        STLPIPS,
+        ELBOScore,
+        FeatureDistance,
+        Lp,
+        MinorityScore,
+        PerComplexity,
+        SquaredError,
+    )
 
 _EXPORTS = {
     "backbones": ["ADMCheckpoint", "ADMFlags", "Backbone", "DiffusersCheckpoint", "save_diffusers"],
@@ -52,7 +61,7 @@ _EXPORTS = {
         "DPMSolverPlusPlus",
         "TemporalScoreRescaling",
     ],
-    "scores": ["ELBOScore", "FeatureDistance", "LPIPS", "Lp", "MinorityScore", "PerComplexity", "SquaredError"],
+    "scores": ["ELBOScore", "FeatureDistance", "LPIPS", "Lp", "MinorityScore", "PerComplexity", "STLPIPS", "SquaredError"],
 }
 
 __all__ = [
@@ -60,6 +69,7 @@ __all__ = [
     "DDIM",
     "DDPM",
     "LPIPS",
+    "STLPIPS",
     "ADMCheckpoint",
     "ADMFlags",
     "Backbone",

@@ -40,6 +40,8 @@ COMMANDS = {
     "fit_classifier": Command(
         "train a classifier of noisy images", "--config NAME --run_dir DIR", "commands.fit_classifier:run"
     ),
+    "fit_reader": Command("train a reader of the emoji world", "--config NAME --run_dir DIR", "commands.fit_reader:run"),
+    "read": Command("read pictures of the emoji world", "PICTURES --output FILE.csv", "commands.read:run"),
     "test": Command("evaluate finished images", "--config NAME --data.images PATH", "commands.test:test"),
     "compare": Command("compare methods on the same seeds", "--config NAME --output DIR", "compare.command:run"),
     "score": Command("score a data set, find minority levels", "--config NAME --output FILE", "commands.score:run"),

@@ -11,11 +11,24 @@ class SGMError(Exception):
     """Bad input or a failed run. The message is one sentence: the subject, the rule, the given value, the usual remedy.
 
     The command line prints the message without a traceback and exits with status 1.
+
+    Args:
+        message: Text of the message, which may hold names and values out of files. It is kept on one line, and without the
+            control characters that a terminal would obey.
     """
+
+    def __init__(self, message: str) -> None:
+        # Names of files that are not UTF-8 keep their bytes, as surrogates.
+        super().__init__("".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else " " for c in message))
 
 
 class MalformedCommand(SGMError):
     """A command line that cannot be run. The exit status is 2, as for arguments that the parser refuses."""
+
+
+def reason_of(error: BaseException, most: int = 160) -> str:
+    """Return the message of an error of any library in one line of at most so many characters, or the name of its type."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
 
 
 def told(error: BaseException | None) -> SGMError | None:
@@ -40,21 +53,18 @@ def unforeseen(error: BaseException, args: list[str]) -> SGMError:
     """
     if os.environ.get("SGM_DEBUG"):
         raise error
-    text = "".join(traceback.format_exception(error))
+    lines = "".join(traceback.format_exception(error))
     given = dict(pairwise(args)) | dict(arg.split("=", 1) for arg in args if "=" in arg)
     folders = [Path(given[key]) for key in ("--run_dir", "--output") if given.get(key)]
     for folder in [*(folder for folder in folders if folder.is_dir()), Path(tempfile.gettempdir())]:
         file = folder / f"error-{os.getpid()}.txt"
         try:
-            file.write_text(f"sgm-lightning {' '.join(args)}\n\n{text}", encoding="utf-8", errors="backslashreplace")
+            file.write_text(f"sgm-lightning {' '.join(args)}\n\n{lines}", encoding="utf-8", errors="backslashreplace")
         except OSError:
             continue
         place = f"its traceback is in {file}"
         break
     else:
         place = "its traceback could not be written; set SGM_DEBUG=1 to see it"
-    reason = " ".join(str(error).split())[:300]
-    return SGMError(
-        f"This was not foreseen: {type(error).__name__}{reason and ': '}{reason}; {place}, which belongs in a report of the "
-        "fault."
-    )
+    text = str(error) and f": {reason_of(error, 300)}"
+    return SGMError(f"This was not foreseen: {type(error).__name__}{text}; {place}, which belongs in a report of the fault.")

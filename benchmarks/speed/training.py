@@ -128,7 +128,7 @@ def training(
     backbone = DiffusersCheckpoint(checkpoint)
     images = from_uint8(FashionMNIST(limit=batch_size).images)
     uniform = torch.rand(batch_size, dtype=torch.float64)
-    batch = TrainingBatch(images, None, torch.randn_like(images), uniform, uniform, torch.arange(batch_size))
+    batch = TrainingBatch(images, None, torch.randn_like(images), uniform, uniform, *2 * [torch.arange(batch_size)])
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(repeats):

@@ -12,7 +12,7 @@ from sgm_lightning.backbones.adm_flags import ADMFlags, unet_from_flags
 from sgm_lightning.backbones.adm_keys import from_adm, to_adm
 from sgm_lightning.backbones.unet_backbone import UNetBackbone
 from sgm_lightning.diffusion import make_betas
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 
 _SCHEDULES = ("linear", "cosine")
 
@@ -35,7 +35,7 @@ def export_adm(backbone: UNetBackbone, new_order: bool) -> tuple[dict[str, Tenso
         again = unet_from_flags(flags)
         again.load_state_dict(from_adm(weights, again, new_order))
     except (KeyError, SGMError) as error:
-        raise _refusal(f"it has other layers ({' '.join(str(error).split())[:100]})") from None
+        raise _refusal(f"it has other layers ({reason_of(error, 100)})") from None
     if not _equal_outputs(backbone.network, again):
         ours, theirs = _facts(backbone.network), _facts(again)
         differing = [f"{key} {ours[key]}, where ADM has {theirs.get(key)}" for key in ours if ours[key] != theirs.get(key)]

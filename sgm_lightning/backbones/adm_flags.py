@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from diffusers import UNet2DModel
 
-from sgm_lightning.backbones.unet import ADMUNet2DModel
+from sgm_lightning.backbones.unet_config import LEVELS, check_config, make_unet
 from sgm_lightning.errors import SGMError
+from sgm_lightning.files.values import shown
 
 _CHANNEL_MULT = {
     512: (0.5, 1, 1, 2, 2, 4, 4),
@@ -96,9 +98,12 @@ class ADMFlags:
         """Width of each level as multiples of the base."""
         if self.channel_mult:
             try:
-                return tuple(float(part) for part in str(self.channel_mult).split(","))
+                parts = tuple(float(part) for part in str(self.channel_mult).split(","))
             except ValueError:
-                raise SGMError(f"channel_mult must look like '1,2,3', got {self.channel_mult!r}.") from None
+                parts = ()
+            if not 1 <= len(parts) <= LEVELS or not all(0 < part < math.inf for part in parts):
+                raise SGMError(f"channel_mult must look like '1,2,3', got {shown(self.channel_mult)}; correct it.")
+            return parts
         defaults = _UPSAMPLER_MULT if self.upsampler else _CHANNEL_MULT
         if self.size not in defaults:
             raise SGMError(
@@ -107,19 +112,9 @@ class ADMFlags:
         return defaults[self.size]
 
 
-def check_size(size: int, levels: int) -> None:
-    """Raise unless an image of side `size` can be halved `levels` − 1 times."""
-    if size % 2 ** (levels - 1):
-        raise SGMError(
-            f"An image side must be divisible by {2 ** (levels - 1)} for a network of {levels} levels, got {size}; "
-            "check image_size and channel_mult."
-        )
-
-
 def unet_from_flags(flags: ADMFlags) -> UNet2DModel:
     """Return the network that the flags describe, with random weights."""
     mult = flags.multipliers
-    check_size(flags.size, len(mult))
     if flags.num_heads_upsample not in (-1, flags.num_heads):
         raise SGMError(
             f"num_heads_upsample must be -1 or equal to num_heads ({flags.num_heads}), got {flags.num_heads_upsample}; "
@@ -128,7 +123,9 @@ def unet_from_flags(flags: ADMFlags) -> UNet2DModel:
     try:
         factors = {flags.size // int(part) for part in str(flags.attention_resolutions).split(",") if part}
     except (ValueError, ZeroDivisionError):
-        raise SGMError(f"attention_resolutions must look like '32,16,8', got {flags.attention_resolutions!r}.") from None
+        raise SGMError(
+            f"attention_resolutions must look like '32,16,8', got {shown(flags.attention_resolutions)}; correct it."
+        ) from None
     attention = [2**level in factors for level in range(len(mult))]
     plain = "Resnet{}sampleBlock2D" if flags.resblock_updown else "{}Block2D"
     widths = [int(m * flags.num_channels) for m in mult]
@@ -162,4 +159,6 @@ def unet_from_flags(flags: ADMFlags) -> UNet2DModel:
         extras["timestep_scale"] = 1000.0 / flags.diffusion_steps
     if flags.upsampler and flags.small_size is not None:
         extras["low_res_size"] = flags.small_size
-    return ADMUNet2DModel(**extras, **config) if extras else UNet2DModel(**config)
+    config |= extras
+    check_config(config, "the flags")
+    return make_unet(config, "the flags")

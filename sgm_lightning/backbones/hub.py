@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from pathlib import Path
@@ -17,9 +16,11 @@ from sgm_lightning.backbones.scheduler import SCHEDULES, read_scheduler
 from sgm_lightning.backbones.unet import ADMUNet2DModel
 from sgm_lightning.backbones.unet_backbone import UNetBackbone
 from sgm_lightning.backbones.unet_config import check_channels, check_config
+from sgm_lightning.backbones.unet_weights import load_unet
+from sgm_lightning.diffusion.schedule import ends_of
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.locate import locate
-from sgm_lightning.files.weights import load_exactly, load_finite
+from sgm_lightning.files.weights import load_finite
 
 _PIPELINE = "model_index.json"
 _WEIGHTS = "diffusion_pytorch_model"
@@ -49,8 +50,9 @@ class DiffusersCheckpoint(Checkpoint):
         scheduler = self.scheduler or self._config("scheduler/scheduler_config.json", "scheduler", "scheduler_config.json")
         chain = read_scheduler(scheduler, self.path)
         check_config(config, self.path)
-        network = self._network(config, self._weights(folder))
-        check_channels(network.config, chain.variance, self.path)
+        check_channels(config, chain.variance, self.path)
+        cls = ADMUNet2DModel if config.get("_class_name") == "ADMUNet2DModel" else UNet2DModel
+        network = load_unet(config, _with_names_of_now(self._weights(folder)), self.path, cls)
         return UNetBackbone(network, chain.betas, chain.prediction, chain.variance, chain.schedule)
 
     def _check_folder(self) -> None:
@@ -74,25 +76,6 @@ class DiffusersCheckpoint(Checkpoint):
                 f"{self.path} is a {index.get('_class_name', 'pipeline')} with {', '.join(others)} besides the network, "
                 "which therefore does not diffuse pixels and cannot be drawn from; give a checkpoint of DDPMPipeline's kind."
             )
-
-    def _network(self, config: dict[str, Any], weights: dict[str, Tensor]) -> UNet2DModel:
-        cls = ADMUNet2DModel if config.get("_class_name") == "ADMUNet2DModel" else UNet2DModel
-        config = {key: value for key, value in config.items() if not key.startswith("_")}
-        known = inspect.signature(cls.__init__).parameters
-        if unknown := sorted(set(config) - set(known)):
-            raise SGMError(
-                f"The network's configuration of {self.path} has keys that a {cls.__name__} does not know ({unknown[0]}); "
-                "give a checkpoint of this class, or update diffusers."
-            )
-        try:
-            network = cls(**config)
-        except Exception as error:  # whatever diffusers and torch raise for values that do not go together
-            reason = " ".join(str(error).split())[:160]
-            raise SGMError(
-                f"No {cls.__name__} can be made of the configuration of {self.path} ({reason}); correct its config.json."
-            ) from None
-        load_exactly(network, _with_names_of_now(weights), self.path)
-        return network.float()
 
     def _weights(self, folder: str) -> dict[str, Tensor]:
         """Return the network's state dict, of one file or of several shards."""
@@ -150,16 +133,15 @@ def save_diffusers(backbone: UNetBackbone, folder: str | Path) -> bool:
         Whether plain `DDPMPipeline.from_pretrained` opens it. It does not for an `ADMUNet2DModel`, whose head count, time
         width, time scale, null class and input side only this package's loader restores.
     """
-    schedule = {ours: theirs for theirs, ours in SCHEDULES.items()}
-    steps = len(backbone.betas)
-    ends = (float(backbone.betas[0]), float(backbone.betas[-1]))
-    named = backbone.schedule in schedule
+    schedule = {ours: theirs for theirs, ours in SCHEDULES.items()}.get(backbone.schedule)
+    ends = ends_of(backbone.schedule, backbone.betas) if schedule else None
+    start, end = (1e-4, 0.02) if ends is None or backbone.schedule == "cosine" else ends
     scheduler = DDPMScheduler(
-        num_train_timesteps=steps,
-        beta_schedule=schedule.get(backbone.schedule, "linear"),
-        beta_start=ends[0] if backbone.schedule != "cosine" else 1e-4,
-        beta_end=ends[1] if backbone.schedule != "cosine" else 0.02,
-        trained_betas=None if named else backbone.betas.tolist(),
+        num_train_timesteps=len(backbone.betas),
+        beta_schedule=schedule if schedule and ends else "linear",
+        beta_start=start,
+        beta_end=end,
+        trained_betas=None if ends else backbone.betas.tolist(),
         variance_type=backbone.variance,
         prediction_type=backbone.prediction,
         clip_sample=True,

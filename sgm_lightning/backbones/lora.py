@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
+from sgm_lightning.files.values import shown
 
 _LAYERS = ["to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "time_emb_proj"]
 
@@ -39,11 +40,14 @@ class LoRA:
         try:
             from peft import LoraConfig, inject_adapter_in_model
         except ImportError:
-            raise SGMError("LoRA needs the package peft; install it with `pip install sgm-lightning[lora]`.") from None
+            raise SGMError("LoRA needs the package peft; install it with `pip install 'sgm-lightning[lora]'`.") from None
         try:
             inject_adapter_in_model(LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=self.layers), network)
-        except ValueError as error:
-            raise SGMError(f"LoRA fits no layer of this network ({str(error)[:100]}); set `lora.layers`.") from None
+        except Exception as error:  # whatever peft raises for names that do not fit
+            reason = reason_of(error, 100)
+            raise SGMError(
+                f"LoRA must fit a layer of the network, got the layers {shown(self.layers)} ({reason}); set `lora.layers`."
+            ) from None
         for name, parameter in network.named_parameters():
             parameter.requires_grad_("lora_" in name)
 

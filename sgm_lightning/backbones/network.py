@@ -12,7 +12,7 @@ from sgm_lightning.backbones.base import Backbone, Checkpoint
 from sgm_lightning.diffusion import Codec, Condition, DiffusionProcess, Prediction, Variance, make_betas
 from sgm_lightning.diffusion.codec import PIXELS
 from sgm_lightning.errors import SGMError
-from sgm_lightning.files.weights import check_weights, load_tensors
+from sgm_lightning.files.weights import check_weights, load_exactly, load_tensors
 
 
 @dataclass
@@ -113,14 +113,7 @@ class NetworkFrom(Checkpoint):
         if self.weights is not None:
             weights = load_tensors(self.weights, "set `model.backbone.init_args.weights`")
             check_weights(weights, self.weights)
-            try:
-                self.network.load_state_dict(weights)
-            except RuntimeError as error:
-                reason = " ".join(str(error).split())[:160]
-                raise SGMError(
-                    f"{self.weights} does not hold the weights of {type(self.network).__name__} ({reason}); give the state "
-                    "dict of this class."
-                ) from None
+            load_exactly(self.network, weights, self.weights)
         return NetworkBackbone(
             self.network.float(),
             self.betas,

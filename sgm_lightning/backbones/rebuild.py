@@ -1,39 +1,15 @@
-"""Description of a network as plain data, and copies of a network with another configuration."""
+"""Copies of a network with another configuration."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from typing import Any
 
 import torch
-from diffusers import UNet2DModel
 
-from sgm_lightning.backbones.unet import OURS, ADMUNet2DModel
+from sgm_lightning.backbones.description import network_arguments
 from sgm_lightning.backbones.unet_backbone import UNetBackbone
+from sgm_lightning.backbones.unet_config import make_unet
 from sgm_lightning.errors import SGMError
-
-
-def describe(backbone: UNetBackbone) -> dict[str, Any]:
-    """Return all but the weights, as JSON types."""
-    return {
-        "network": json.loads(json.dumps(_config(backbone.network))),
-        "betas": backbone.betas.tolist(),
-        "prediction": backbone.prediction,
-        "variance": backbone.variance,
-        "schedule": backbone.schedule,
-    }
-
-
-def from_description(text: dict[str, Any]) -> UNetBackbone:
-    """Return the backbone of a description, with random weights. The inverse of `describe`."""
-    return UNetBackbone(
-        network=_unet(text["network"]),
-        betas=torch.tensor(text["betas"], dtype=torch.float64),
-        prediction=text["prediction"],
-        variance=text["variance"],
-        schedule=text["schedule"],
-    )
 
 
 def with_classes(backbone: UNetBackbone, num_classes: int, null_class: bool) -> UNetBackbone:
@@ -60,7 +36,8 @@ def with_classes(backbone: UNetBackbone, num_classes: int, null_class: bool) -> 
         return backbone
     weights = backbone.network.state_dict()
     name = "class_embedding.weight"
-    network = _unet({**_config(backbone.network), "num_class_embeds": num_classes + null_class, "null_class": null_class})
+    classes = {"num_class_embeds": num_classes + null_class, "null_class": null_class}
+    network = make_unet({**network_arguments(backbone.network), **classes}, "the model")
     old, new = weights.get(name), torch.zeros_like(network.state_dict()[name])
     if old is not None:
         new[: len(old)] = old
@@ -83,18 +60,7 @@ def without_classes(backbone: UNetBackbone) -> UNetBackbone:
     embedding = weights.pop("class_embedding.weight")
     name = "time_embedding.linear_2.bias"
     weights[name] = weights[name] + embedding[backbone.null_class]
-    network = _unet({**_config(backbone.network), "num_class_embeds": None, "null_class": False})
+    classes = {"num_class_embeds": None, "null_class": False}
+    network = make_unet({**network_arguments(backbone.network), **classes}, "the model")
     network.load_state_dict(weights)
     return replace(backbone, network=network)
-
-
-def _config(network: UNet2DModel) -> dict[str, Any]:
-    """Return the network's arguments; diffusers adds the names with an underscore."""
-    return {key: value for key, value in network.config.items() if not key.startswith("_")}
-
-
-def _unet(config: dict[str, Any]) -> UNet2DModel:
-    """Return diffusers' class if it can represent the configuration, else `ADMUNet2DModel`."""
-    ours = {key: config.get(key, default) for key, default in OURS.items()}
-    rest = {key: value for key, value in config.items() if key not in OURS}
-    return UNet2DModel(**rest) if ours == OURS else ADMUNet2DModel(**ours, **rest)

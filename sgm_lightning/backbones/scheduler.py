@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from sgm_lightning.backbones.values import is_number, is_whole
 from sgm_lightning.diffusion import Prediction, Variance, make_betas, with_zero_terminal_snr
+from sgm_lightning.diffusion.schedule import LONGEST, is_list_of_betas
 from sgm_lightning.errors import SGMError
+from sgm_lightning.files.values import is_number, is_whole, one_line, shown
 
 SCHEDULES = {
     "linear": "linear",
@@ -60,7 +61,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "timestep_type": ("discrete", None),
     "interpolation_type": ("linear", None),
 }
-_LONGEST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -92,18 +92,19 @@ def read_scheduler(config: Mapping[str, Any], source: str) -> Chain:
     """
     name = config.get("_class_name", "DDPMScheduler")
     if not isinstance(name, str) or name not in _CHAINS:
+        named = one_line(name) if isinstance(name, str) else shown(name)
         raise SGMError(
-            f"The scheduler of {source} is a {name}, whose process is none of the discrete variance-preserving chains that "
+            f"The scheduler of {source} is a {named}, whose process is none of the discrete variance-preserving chains that "
             "can be drawn from (DDPMScheduler, DDIMScheduler and the like); give a checkpoint that was trained on one."
         )
     _check_keys(config, source)
     prediction = config.get("prediction_type", "epsilon")
     variance = config.get("variance_type", "fixed_small")
     if prediction not in _PREDICTIONS:
-        raise SGMError(f"prediction_type of {source} must be one of {', '.join(_PREDICTIONS)}, got {prediction!r}.")
+        raise SGMError(f"prediction_type of {source} must be one of {', '.join(_PREDICTIONS)}, got {shown(prediction)}.")
     if not isinstance(variance, str | None) or variance not in _VARIANCES:
         known = ", ".join(str(key) for key in _VARIANCES if key)
-        raise SGMError(f"variance_type of {source} must be one of {known}, got {variance!r}.")
+        raise SGMError(f"variance_type of {source} must be one of {known}, got {shown(variance)}.")
     betas, schedule = _betas(config, source)
     if config.get("rescale_betas_zero_snr"):
         if prediction == "epsilon":
@@ -126,23 +127,25 @@ def _check_keys(config: Mapping[str, Any], source: str) -> None:
                 neutral = _NEUTRAL[key][0]
                 raise SGMError(
                     f"{key} of {source}'s scheduler changes what is drawn and is not supported: it must be {neutral}, got "
-                    f"{value!r}; give a scheduler without it by `init_args.scheduler` if it is not meant."
+                    f"{shown(value)}; give a scheduler without it by `init_args.scheduler` if it is not meant."
                 )
         elif key not in used | _OF_THE_STEPS and not key.startswith("_"):
             raise SGMError(
-                f"The key {key} of {source}'s scheduler is unknown, so that nobody can say whether it changes the process; "
-                "remove it, or give a scheduler without it by `init_args.scheduler`."
+                f"The key {one_line(key)} of {source}'s scheduler is unknown, so that nobody can say whether it changes the "
+                "process; remove it, or give a scheduler without it by `init_args.scheduler`."
             )
 
 
 def _betas(config: Mapping[str, Any], source: str) -> tuple[Tensor, str]:
     explicit, schedule = config.get("trained_betas"), config.get("beta_schedule", "linear")
     steps = config.get("num_train_timesteps", 1000)
-    if not is_whole(steps, _LONGEST):
-        raise SGMError(f"num_train_timesteps of {source} must be a whole number from 1 to {_LONGEST}, got {steps!r}.")
+    if not is_whole(steps, LONGEST):
+        raise SGMError(f"num_train_timesteps of {source} must be a whole number from 1 to {LONGEST}, got {shown(steps)}.")
     if explicit is not None:
-        if not isinstance(explicit, list) or not all(is_number(beta) for beta in explicit):
-            raise SGMError(f"trained_betas of {source} must be a list of numbers, got {str(explicit)[:60]}.")
+        if not is_list_of_betas(explicit):
+            raise SGMError(
+                f"trained_betas of {source} must be a list of numbers in (0, 1], got {shown(explicit)}; correct them."
+            )
         if len(explicit) != steps and "num_train_timesteps" in config:
             raise SGMError(
                 f"trained_betas of {source} must be num_train_timesteps = {steps} numbers, got {len(explicit)}; correct "
@@ -151,10 +154,10 @@ def _betas(config: Mapping[str, Any], source: str) -> tuple[Tensor, str]:
         return make_betas(explicit), "explicit"
     if not isinstance(schedule, str) or schedule not in SCHEDULES:
         raise SGMError(
-            f"beta_schedule of {source} must be one of {', '.join(SCHEDULES)}, or trained_betas, got {schedule!r}."
+            f"beta_schedule of {source} must be one of {', '.join(SCHEDULES)}, or trained_betas, got {shown(schedule)}."
         )
     ends = (config.get("beta_start", 1e-4), config.get("beta_end", 0.02))
     for key, end in zip(("beta_start", "beta_end"), ends, strict=True):
         if not is_number(end) or not 0 < end < 1:
-            raise SGMError(f"{key} of {source} must be a number between 0 and 1, got {end!r}.")
+            raise SGMError(f"{key} of {source} must be a number between 0 and 1, got {shown(end)}.")
     return make_betas(SCHEDULES[schedule], steps, *ends), SCHEDULES[schedule]

@@ -51,6 +51,10 @@ class ADMUNet2DModel(UNet2DModel):
         if num_heads is not None:
             for module in self.modules():
                 if isinstance(module, Attention):
+                    if module.inner_dim % num_heads:
+                        raise ValueError(
+                            f"num_heads must divide the {module.inner_dim} channels of a layer, got {num_heads}"
+                        )
                     module.heads = module.sliceable_head_dim = num_heads
                     module.scale = (module.inner_dim // num_heads) ** -0.5
         if time_width is not None:

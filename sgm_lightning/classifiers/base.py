@@ -38,6 +38,12 @@ class NoisyClassifier(nn.Module, ABC):
         found = self.features(x_t, train_step)
         return found.mean((2, 3)) if found.ndim == 4 else found
 
+    def features_shape(self) -> tuple[int, ...]:
+        """Return the shape of the features of one image, (D, h, w) or (D,)."""
+        with torch.no_grad():
+            found = self.features(torch.zeros(1, *self.image_shape), torch.zeros(1, dtype=torch.long))
+        return tuple(found.shape[1:])
+
     def trainable(self) -> list[nn.Parameter]:
         """Return the weights that training changes."""
         return list(self.parameters())

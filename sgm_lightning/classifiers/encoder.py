@@ -66,6 +66,7 @@ class EncoderClassifier(NoisyClassifier):
         widths = self.body.widths
         side = flags.image_size // 2 ** (len(self.body.down_blocks) - 1)
         self.spatial = flags.classifier_pool.startswith("spatial")
+        self._features_shape = (sum(widths),) if self.spatial else (widths[-1], side, side)
         self.head = make_head(
             flags.classifier_pool, widths[-1], sum(widths), side, flags.num_head_channels, flags.out_channels
         )
@@ -78,6 +79,9 @@ class EncoderClassifier(NoisyClassifier):
         """Return the middle block's output, (B, D, h, w); with a `spatial` head the means of all feature maps, (B, D)."""
         maps = self.body(x_t, train_step)
         return torch.cat([h.mean((2, 3)) for h in maps], 1) if self.spatial else maps[-1]
+
+    def features_shape(self) -> tuple[int, ...]:
+        return self._features_shape
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "encoder", "flags": asdict(self.flags)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sgm_lightning.classifiers.base import Classifier, NoisyClassifier
@@ -26,12 +25,11 @@ class StackedNetwork(NoisyClassifier):
         super().__init__()
         self.extractor, self.head = extractor.eval().requires_grad_(False), head
         self.num_classes, self.image_shape = head.num_classes, extractor.image_shape
-        with torch.no_grad():
-            found = extractor.features(torch.zeros(1, *extractor.image_shape), torch.zeros(1, dtype=torch.long))
-        if tuple(found.shape[1:]) != head.image_shape:
+        found = extractor.features_shape()
+        if found != head.image_shape:
             raise SGMError(
-                f"The head takes {head.image_shape}, got features of {tuple(found.shape[1:])}; set its flags' in_channels "
-                "and image_size to those."
+                f"The head takes {head.image_shape}, got features of {found}; set its flags' in_channels and image_size to "
+                "those."
             )
 
     def train(self, mode: bool = True) -> StackedNetwork:
@@ -46,6 +44,9 @@ class StackedNetwork(NoisyClassifier):
 
     def features(self, x_t: Tensor, train_step: Tensor) -> Tensor:
         return self.head.features(self.extractor.features(x_t, train_step), train_step)
+
+    def features_shape(self) -> tuple[int, ...]:
+        return self.head.features_shape()
 
     def trainable(self) -> list[nn.Parameter]:
         return self.head.trainable()

@@ -82,6 +82,12 @@ PAGES = {
         _FIT,
         ["--model.classifier", "--model.optimizer", "--data"],
     ),
+    "fit_reader": Page(
+        "Trains a reader of the emoji world: from a picture to what it shows. Repeat the command to resume.",
+        ["fit_reader --config emoji_reader --run_dir runs/reader"],
+        [option for option in _FIT if option[0] != "--data.root FOLDER"],
+        ["--model.optimizer", "--data"],
+    ),
     "test": Page(
         "Evaluates finished images: rarity, realism and, under a model, scores and likelihood.",
         ["test --config fashion_mnist --data.images runs/first --output runs/first/test"],

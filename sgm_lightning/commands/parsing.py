@@ -26,7 +26,7 @@ from sgm_lightning.commands.arguments import config_contents, config_files, with
 from sgm_lightning.commands.malformed import malformed
 from sgm_lightning.commands.refused import placed
 from sgm_lightning.commands.renamed import refuse_renamed
-from sgm_lightning.errors import SGMError, told
+from sgm_lightning.errors import SGMError, reason_of, told
 from sgm_lightning.files.locate import looking_beside
 
 # Lightning tells these at every start: what the machine has not, an advertisement, and what we say ourselves.
@@ -116,7 +116,7 @@ class CommandCLI(LightningCLI):
         except (MisconfigurationException, ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:
             if told(error) is not None:
                 raise
-            reason = " ".join(str(error).split())[:300]
+            reason = reason_of(error, 300)
             raise SGMError(
                 f"Lightning does not take a value of `trainer` ({reason}); correct it, or leave it out for its default."
             ) from None

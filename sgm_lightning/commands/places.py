@@ -1,4 +1,4 @@
-"""Where the value of a setting was given: the file and line, or the option of the command line."""
+"""The places where values of settings were given: the file and line, or the option of the command line."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from sgm_lightning.backbones import Checkpoint
 from sgm_lightning.commands.parsing import call
 from sgm_lightning.diffusion import Condition, Denoiser, NoiseLevel, SampleNoise
 from sgm_lightning.diffusion.noise import Purpose, generator
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.files.atomic import make_folder, remove_leftovers
 from sgm_lightning.files.digest import module_settings, weights_sha256
 from sgm_lightning.images import Images
@@ -207,8 +207,9 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).split("\n")[0][:160]
-        raise SGMError(f"device must be one that torch has here, got {name} ({reason}); set `--device auto`.") from None
+        raise SGMError(
+            f"device must be one that torch has here, got {name} ({reason_of(error)}); set `--device auto`."
+        ) from None
     return device
 
 

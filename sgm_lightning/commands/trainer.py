@@ -15,7 +15,8 @@ from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnect
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.distributed import DistError
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.commands.resuming import Resuming
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.signals import EXIT_RESUMABLE, PEER, Interrupted, stop_signals
 
 # Defaults of `fit`, `predict` and `test`.
@@ -71,6 +72,7 @@ class RunTrainer(Trainer):
             environment.auto_requeue = False  # it would write and later load a training checkpoint
         launched = isinstance(environment, LightningEnvironment) and environment.local_rank() > 0
         self._signal_connector = _NoSignalHandlers(self)
+        self._checkpoint_connector = Resuming(self)
         # Told by the launching process: it may end before its children get here, and then they have another parent already.
         parent = int(os.environ.get(_LAUNCHER, os.getppid())) if launched else 0
         if launched:
@@ -94,7 +96,7 @@ class RunTrainer(Trainer):
         """Return the meaning of an error of Lightning's, or of an operation of several processes some of which have gone."""
         broken = isinstance(error, DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
         if isinstance(error, MisconfigurationException):
-            return SGMError(f"Lightning refuses these settings ({' '.join(str(error).split())[:300]}); correct `trainer`.")
+            return SGMError(f"Lightning refuses these settings ({reason_of(error, 300)}); correct `trainer`.")
         if self.world_size == 1 or not broken:
             return error
         if stop_signals.received is not None:

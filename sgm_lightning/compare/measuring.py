@@ -82,7 +82,7 @@ class Measuring:
 
 def evaluate(module: EvaluationModule, rows: Rows) -> Results:
     """Compute every metric of one row of the table."""
-    evaluation = Evaluation(module.spaces, False, module.kid_subset_size)
+    evaluation = Evaluation(module.spaces, False, module.kid_subset_size, module.measurements.reader)
     evaluation.update(rows, torch.arange(len(next(iter(rows.values())))))
     return evaluation.compute()
 

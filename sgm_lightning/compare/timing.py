@@ -11,6 +11,9 @@ from sgm_lightning.compare.drawing import same_threads
 from sgm_lightning.diffusion import Condition
 from sgm_lightning.diffusion.noise import SampleNoise, random_labels
 from sgm_lightning.files.atomic import write
+from sgm_lightning.files.regular import read_regular
+from sgm_lightning.files.values import is_number
+from sgm_lightning.predict.manifest import recorded_threads
 from sgm_lightning.predict.module import SamplingModule
 from sgm_lightning.run import RunDir
 
@@ -21,14 +24,14 @@ def seconds_per_image(module: SamplingModule, run: RunDir, count: int, device: t
     The second of two batches counts: the first warms up, and compiles. The number of threads is that of the run. An
     upsampler, whose inputs come from another run, is not timed: None.
     """
-    threads = int(run.manifest()["threads"])
+    threads = recorded_threads(run.manifest(), run.path)
     file = run.path / "timed.json"
     wanted = {"images": count, "device": device.type, "threads": threads}
     try:
-        kept = json.loads(file.read_text())
-        if {key: kept[key] for key in wanted} == wanted:
+        kept = json.loads(read_regular(file))
+        if {key: kept[key] for key in wanted} == wanted and is_number(kept["seconds"]):
             return float(kept["seconds"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # it is missing or damaged
         pass
     backbone = module.backbone.load()  # a separate one: settings of execution stay with a network
     if backbone.upsampler:

@@ -33,6 +33,7 @@ class Purpose(IntEnum):
     CONDITION = 12
     JUMP = 13
     WORLD = 14
+    DEGRADE = 15
 
 
 def generator(seed: int, index: int, purpose: Purpose, *key: int) -> np.random.Generator:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate, repeat
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sgm_lightning.errors import SGMError
+from sgm_lightning.files.values import is_number, is_whole, shown
+
+LONGEST = 1_000_000  # steps of a training chain
 
 
 def make_betas(
@@ -31,29 +35,62 @@ def make_betas(
 
     Returns:
         The betas, (T,) float64 in (0, 1].
+
+    Raises:
+        SGMError: If the length cannot be meant, or the schedule is unknown or no list of betas.
     """
     if not isinstance(schedule, str):
-        betas = torch.tensor(list(schedule), dtype=torch.float64)
-        if betas.ndim != 1 or not len(betas) or not bool(((betas > 0) & (betas <= 1)).all()):
-            raise SGMError("Explicit betas must be a non-empty list of numbers in (0, 1]; check the schedule's values.")
-        return betas
+        return _checked(torch.tensor(list(schedule), dtype=torch.float64), "explicit betas")
+    if not is_whole(num_train_steps, LONGEST):
+        raise SGMError(f"A training chain must have 1 to {LONGEST} steps, got {shown(num_train_steps)}; 1000 are usual.")
     start = 0.1 / num_train_steps if beta_start is None else beta_start
     end = 20.0 / num_train_steps if beta_end is None else beta_end
     if schedule == "linear":
-        return torch.linspace(start, end, num_train_steps, dtype=torch.float64)
-    if schedule == "scaled_linear":
-        return torch.linspace(start**0.5, end**0.5, num_train_steps, dtype=torch.float64) ** 2
-    if schedule == "sigmoid":
-        return torch.linspace(-6, 6, num_train_steps, dtype=torch.float64).sigmoid() * (end - start) + start
-    if schedule in _ALPHA_BARS:
+        betas = torch.linspace(start, end, num_train_steps, dtype=torch.float64)
+    elif schedule == "scaled_linear":
+        betas = torch.linspace(start**0.5, end**0.5, num_train_steps, dtype=torch.float64) ** 2
+    elif schedule == "sigmoid":
+        betas = torch.linspace(-6, 6, num_train_steps, dtype=torch.float64).sigmoid() * (end - start) + start
+    elif schedule in _ALPHA_BARS:
         alpha_bar, steps = _ALPHA_BARS[schedule], range(num_train_steps)
-        return torch.tensor(
+        betas = torch.tensor(
             [min(1 - alpha_bar((t + 1) / num_train_steps) / alpha_bar(t / num_train_steps), 0.999) for t in steps],
             dtype=torch.float64,
         )
-    raise SGMError(
-        f"Schedule must be linear, scaled_linear, sigmoid, {', '.join(_ALPHA_BARS)} or a list of betas, got {schedule!r}."
-    )
+    else:
+        raise SGMError(f"Schedule must be {', '.join(SCHEDULES)} or a list of betas, got {shown(schedule)}; correct it.")
+    return _checked(betas, f"the {schedule} schedule of {num_train_steps} steps")
+
+
+def ends_of(schedule: str, betas: Tensor) -> tuple[float, float] | None:
+    """Return the end points with which a named schedule has these betas; None if it has others.
+
+    Args:
+        schedule: Name of the schedule, as for `make_betas`.
+        betas: Betas of a training chain, (T,) float64.
+    """
+    start, end = float(betas[0]), float(betas[-1])
+    if schedule == "sigmoid":  # its first and last values lie within its end points
+        low = 1 / (1 + math.exp(6))
+        rise = (end - start) / (1 - 2 * low)
+        start, end = start - low * rise, start + (1 - low) * rise
+    return (start, end) if torch.allclose(betas, make_betas(schedule, len(betas), start, end), rtol=1e-6, atol=0) else None
+
+
+def is_list_of_betas(value: Any) -> bool:
+    """Return whether a value, of any type, is a list of betas of a chain."""
+    return isinstance(value, list) and 1 <= len(value) <= LONGEST and all(is_number(b) and 0 < b <= 1 for b in value)
+
+
+def _checked(betas: Tensor, source: str) -> Tensor:
+    """Return betas if they are those of a chain."""
+    wrong = betas[~((betas > 0) & (betas <= 1))]
+    if betas.ndim != 1 or not 1 <= len(betas) <= LONGEST or len(wrong):
+        given = f"{float(wrong[0]):g} in {source}" if len(wrong) else f"the shape {tuple(betas.shape)}"
+        raise SGMError(
+            f"Betas must be 1 to {LONGEST} numbers in (0, 1], got {given}; correct the schedule's values, or its length."
+        )
+    return betas
 
 
 def with_zero_terminal_snr(betas: Tensor) -> Tensor:
@@ -82,6 +119,8 @@ def _laplace(u: float) -> float:
 
 # ᾱ at the share u of the chain.
 _ALPHA_BARS = {"cosine": _cosine, "laplace": _laplace}
+# Names of all schedules.
+SCHEDULES = ("linear", "scaled_linear", "sigmoid", *_ALPHA_BARS)
 
 
 def spaced_steps(num_train_steps: int, spacing: str | int | None) -> list[int]:

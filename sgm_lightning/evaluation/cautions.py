@@ -1,4 +1,4 @@
-"""What to say beside a number that has been computed although few images do not allow to read it as usual."""
+"""Cautions beside numbers that have been computed although so few images do not allow to read them as usual."""
 
 from __future__ import annotations
 

@@ -11,15 +11,25 @@ from torchmetrics import Metric, MetricCollection
 from sgm_lightning.errors import SGMError
 from sgm_lightning.evaluation.cautions import caution
 from sgm_lightning.evaluation.loaded_space import LoadedSpace
-from sgm_lightning.evaluation.measures import MEASURES, MODEL_MEASURES, Measure, make_metrics, measures_of, named_outputs
-from sgm_lightning.evaluation.per_image import FEATURES
+from sgm_lightning.evaluation.measures import (
+    MEASURES,
+    MODEL_MEASURES,
+    TRUTH,
+    Measure,
+    make_metrics,
+    measures_of,
+    named_outputs,
+)
+from sgm_lightning.evaluation.per_image import FEATURES, READING
 from sgm_lightning.evaluation.results import Results, Value
 from sgm_lightning.evaluation.statistics import FEW, mean_estimate
 from sgm_lightning.metrics import FrechetDistance
 from sgm_lightning.metrics.indexed import IndexedMetric, PerSample, PerSampleMetric
 from sgm_lightning.metrics.neighbours import TooFew
+from sgm_lightning.world import EmojiReader
 
 # Order of the rows of tables; user-defined metrics follow.
+WORLD = "world"
 _PLACES = {measure.key: place for place, measure in enumerate(MEASURES)}
 
 
@@ -37,10 +47,18 @@ class Evaluation(nn.Module):
         spaces: Feature spaces by name.
         synchronise: Whether `compute` shares the samples among the processes of a group, all of which must call it then.
         kid_subset_size: Number of samples in each of KID's 100 subsets.
+        reader: Reader of the emoji world, for the measures of truth; None for images of anything else.
     """
 
-    def __init__(self, spaces: Mapping[str, LoadedSpace], synchronise: bool = True, kid_subset_size: int = 1000) -> None:
+    def __init__(
+        self,
+        spaces: Mapping[str, LoadedSpace],
+        synchronise: bool = True,
+        kid_subset_size: int = 1000,
+        reader: EmojiReader | None = None,
+    ) -> None:
         super().__init__()
+        self.truth = nn.ModuleDict({} if reader is None else {name: make(reader) for name, make in TRUTH.items()})
         self.spaces = dict(spaces)
         columns = [*(measure.key for measure in MODEL_MEASURES), "nelbo_error"]
         self.columns = nn.ModuleDict({name: _Column() for name in columns})
@@ -62,6 +80,8 @@ class Evaluation(nn.Module):
         for name, column in self.columns.items():
             if name in rows:
                 column.update(rows[name], index)  # type: ignore[operator]
+        for metric in self.truth.values():
+            metric.update(rows[READING], index)  # type: ignore[operator]
         for name, collection in self.metrics.items():
             collection.update(rows[FEATURES + name], index)  # type: ignore[operator]
 
@@ -75,10 +95,12 @@ class Evaluation(nn.Module):
             results.measures[measure.key] = measure
             if measure.key in results.per_sample:
                 results.values[measure.key] = _mean(results.per_sample[measure.key], measure)
+        if self.truth:
+            _compute(WORLD, dict(self.truth.items()), results)  # type: ignore[arg-type]
         for name, space in self.spaces.items():
             collection: MetricCollection = self.metrics[name]  # type: ignore[assignment]
             metrics = dict(collection.items(keep_base=True, copy_state=False))
-            _compute_space(name, space, {key: metrics[key] for key in self.order[name]}, self.reasons[name], results)
+            _compute(name, {key: metrics[key] for key in self.order[name]}, results, space, self.reasons[name])
             for key, value in results.values.items():
                 if value.space == name and value.value is not None:
                     value.caution = self._caution(space, results.measures[key], value)
@@ -96,13 +118,20 @@ def _groups(metrics: Mapping[str, Metric]) -> list[list[str]]:
     return [[name] for name in metrics if name not in shared] + ([shared] if shared else [])
 
 
-def _compute_space(
-    name: str, space: LoadedSpace, metrics: Mapping[str, Metric], reasons: Mapping[str, str], results: Results
+def _compute(
+    name: str,
+    metrics: Mapping[str, Metric],
+    results: Results,
+    space: LoadedSpace | None = None,
+    reasons: Mapping[str, str] | None = None,
 ) -> None:
-    """Add the numbers of a space to the results; `reasons` says of the metrics that cannot be made why."""
+    """Compute the metrics of a space, or those of truth, whose place in the names a space has otherwise.
+
+    `reasons` says of the metrics that cannot be made why.
+    """
     measures = {key: measures_of(key, metric) for key, metric in metrics.items()}
     columns: dict[str, PerSample] = {}
-    reasons = dict(reasons)
+    reasons = dict(reasons or {})
     for key, metric in metrics.items():
         try:
             if isinstance(metric, PerSampleMetric):
@@ -113,9 +142,7 @@ def _compute_space(
             reasons[key] = str(error)
     for key, column in columns.items():
         _add_column(results, f"{name}/{key}", column)
-    frechet = metrics["frechet"]
-    assert isinstance(frechet, FrechetDistance)
-    count = len(results.index) if columns else sum(len(part) for part in frechet.index)  # the latter: of this process
+    count = len(results.index) if columns else _seen(metrics["frechet"])
 
     numbers: list[tuple[Measure, Value]] = []
     for key, reason in reasons.items():
@@ -130,10 +157,17 @@ def _compute_space(
             numbers += _of_set(key, metric, sets, count)
     for measure, value in numbers:
         value.space, value.k = name, measure.k
-        value.reference = _reference(space, measure)
+        if space is not None:
+            value.reference = _reference(space, measure)
         results.values[f"{name}/{measure.key}"] = value
     in_order = sorted((measure for measure, _ in numbers), key=lambda measure: _PLACES.get(measure.key, len(_PLACES)))
     results.measures |= {f"{name}/{measure.key}": measure for measure in in_order}
+
+
+def _seen(frechet: Metric) -> int:
+    """Return the number of samples that this process has seen."""
+    assert isinstance(frechet, FrechetDistance)
+    return sum(len(part) for part in frechet.index)
 
 
 def _add_column(results: Results, name: str, column: PerSample) -> None:
@@ -157,6 +191,8 @@ def _of_set(name: str, metric: Metric, measures: Sequence[Measure], count: int) 
 
 
 def _mean(column: np.ndarray, measure: Measure) -> Value:
+    if measure.partial:
+        column = column[~np.isnan(column)]
     found = mean_estimate(column if measure.averaged is None else measure.averaged(column))
     if not np.isfinite(found.value):
         unit = "" if measure.unit is None else f" ({measure.unit})"

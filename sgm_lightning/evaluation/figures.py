@@ -40,11 +40,15 @@ def save_histograms(path: Path, sets: Mapping[str, Results]) -> None:
     figure = Figure(figsize=(4.2 * columns, 3.1 * rows), dpi=110, layout="constrained")
     for position, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, position + 1)
-        found = {title: results.per_sample[name] for title, results in sets.items() if name in results.per_sample}
+        found = {title: _known(results.per_sample[name]) for title, results in sets.items() if name in results.per_sample}
         most = max(map(len, found.values()))
+        if not most:
+            continue
         low, high = np.quantile(np.concatenate(list(found.values())), [0.0, 0.995])
         bins = np.linspace(low, high, min(30, max(8, int(2 * most**0.5))))
         for row, (title, values) in enumerate(found.items()):
+            if not len(values):
+                continue
             colour = colours[title]
             if most < _LEAST_FOR_HISTOGRAM or low == high:  # a mark for each value
                 axes.plot(values, np.full(len(values), -row), "|", color=colour, markersize=14, markeredgewidth=1.8)
@@ -60,6 +64,11 @@ def save_histograms(path: Path, sets: Mapping[str, Results]) -> None:
     lines = [Line2D([], [], color=colour, linewidth=1.8, label=title) for title, colour in colours.items()]
     figure.legend(handles=lines, loc="outside upper center", ncols=min(3, len(lines)), frameon=False)
     save_figure(path, figure)
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    """Return the values of the samples that have one."""
+    return values[~np.isnan(values)]
 
 
 def save_scatter(path: Path, sets: Mapping[str, Results]) -> None:

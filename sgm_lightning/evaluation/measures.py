@@ -25,6 +25,8 @@ from sgm_lightning.metrics import (
 )
 from sgm_lightning.metrics.indexed import PerSampleMetric
 from sgm_lightning.metrics.neighbours import TooFew
+from sgm_lightning.metrics.truth import FactorShares, HeldOutPairs, Rarest, TrueRarity, Unreadable, Unreality
+from sgm_lightning.world import FACTORS, EmojiReader
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Measure:
         k: Number of neighbours, taken from the metric.
         tail: Whether the images are compared with the tail of the real images.
         histogram: Whether the column has a panel among the histograms.
+        partial: Whether images without a value (NaN) are left out of means and differences.
         averaged: Function from the column to the values that are averaged; None averages the column itself.
     """
 
@@ -53,6 +56,7 @@ class Measure:
     k: int | None = None
     tail: bool = False
     histogram: bool = False
+    partial: bool = False
     averaged: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
@@ -70,11 +74,19 @@ def _outside(rarity: np.ndarray) -> np.ndarray:
 
 
 _MEAN, _SHARE = "mean inside the balls", "share outside all balls"
+_NATS = "−ln p of readable images, nats; higher = rarer"
+_DISTANCE = "total variation distance from the world's table, 0 to 1; lower = closer"
 
 # In the order of tables.
 MEASURES = (
     Measure("minority_score", "minority score", "sample", unit="distance; higher = rarer", histogram=True),
     Measure("nelbo", "NELBO (bits/dim)", "sample", unit="bits per dimension; higher = rarer", histogram=True),
+    Measure("true_rarity", "true rarity (nats)", "sample", "true_rarity", unit=_NATS, histogram=True, partial=True),
+    Measure("rarest", "share of the rarest tenth", "sample", "rarest", unit="share"),
+    Measure("unreadable", "share unreadable", "sample", "unreadable", unit="share; lower = more real"),
+    Measure("unreality", "unreality (grey levels)", "sample", "unreality", unit="lower = more real", partial=True),
+    Measure("held_out_pairs", "share of held-out pairs", "sample", "held_out_pairs", unit="share"),
+    *(Measure(f"shares_{name}", f"shares: {name}", "set", "shares", name, unit=_DISTANCE) for name in FACTORS),
     Measure("avg_knn", "AvgkNN (k={k})", "sample", "avg_knn", histogram=True),
     Measure("lof", "LOF (k={k})", "sample", "lof", histogram=True),
     Measure("rarity_k3", "rarity (k={k})", "sample", "rarity_k3", unit=_MEAN, averaged=_inside),
@@ -142,6 +154,17 @@ METRICS: dict[str, _Usual] = {
 }
 
 
+# Those that a reader of the emoji world allows, in the order of files.
+TRUTH: dict[str, Callable[[EmojiReader], Metric]] = {
+    "true_rarity": lambda reader: TrueRarity(reader.world),
+    "rarest": lambda reader: Rarest(reader.world),
+    "unreadable": lambda _: Unreadable(),
+    "unreality": lambda _: Unreality(),
+    "held_out_pairs": lambda _: HeldOutPairs(),
+    "shares": FactorShares,
+}
+
+
 def make_metrics(space: LoadedSpace, kid_subset_size: int) -> tuple[dict[str, Metric], dict[str, str]]:
     """Make all metrics of a space by name: the usual ones that the space allows, then its user-defined ones.
 
@@ -168,17 +191,17 @@ def check_subset_size(kid_subset_size: int) -> None:
 def measures_of(name: str, metric: Metric | None) -> list[Measure]:
     """Return the measures that a metric gives: from the table, or for a user-defined metric from its attributes."""
     k = getattr(metric, "k", None)
-    if name in METRICS:
+    if name in METRICS or name in TRUTH:
         return [replace(measure, k=k) for measure in MEASURES if measure.metric == name]
     label, unit = getattr(metric, "label", None) or name, getattr(metric, "unit", None)
-    if type(metric).compute is PerSampleMetric.compute:
+    if isinstance(metric, PerSampleMetric) and type(metric).compute is PerSampleMetric.compute:
         return [Measure(name, label, "sample", name, unit=unit, k=k, histogram=True)]
     return [Measure(name, label, "set", name, unit=unit, k=k)]
 
 
 def named_outputs(measure: Measure, outputs: Mapping[str, Any]) -> dict[str, Measure]:
     """Return the measure of each output of `compute`; each of several outputs of a user-defined metric gets a measure."""
-    if measure.metric in METRICS:
+    if measure.metric in METRICS or measure.metric in TRUTH:
         return {measure.source or measure.key: measure}
     if len(outputs) == 1:
         return dict.fromkeys(outputs, measure)
@@ -213,9 +236,14 @@ def _has_enough(metric: Metric, space: LoadedSpace) -> bool:
     return True
 
 
+def truth_columns() -> list[str]:
+    """Return the columns with a value for every image that a reader allows."""
+    return [measure.key for measure in MEASURES if measure.metric in TRUTH and measure.of == "sample"]
+
+
 def check_metrics(space_name: str, space: LoadedSpace) -> None:
     """Raise unless the user-defined metrics of a space can be made and their names are free."""
-    usual = {*METRICS, *(measure.key for measure in MEASURES)}
+    usual = {*METRICS, *TRUTH, *(measure.key for measure in MEASURES)}
     for name, make in space.metrics.items():
         if not name.isidentifier() or name in usual:
             raise SGMError(

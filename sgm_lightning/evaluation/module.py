@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from sgm_lightning.backbones import Checkpoint
 from sgm_lightning.diffusion import Condition, Denoiser
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.evaluation.data import ImageBatch
-from sgm_lightning.evaluation.evaluation import Evaluation
-from sgm_lightning.evaluation.measures import check_subset_size, column_names
+from sgm_lightning.evaluation.evaluation import WORLD, Evaluation
+from sgm_lightning.evaluation.measures import check_subset_size, column_names, truth_columns
 from sgm_lightning.evaluation.per_image import ImageMeasurements
 from sgm_lightning.evaluation.report import Report
 from sgm_lightning.evaluation.spaces import Space, load_spaces
 from sgm_lightning.images import Images
 from sgm_lightning.scores import MinorityScore
+from sgm_lightning.world import EmojiReader
 
 
 class EvaluationModule(pl.LightningModule):
@@ -35,6 +36,7 @@ class EvaluationModule(pl.LightningModule):
         keep_scores: Whether to report the scores that came with the images instead.
         seed: Seed of the draws for score and bound.
         kid_subset_size: Number of samples in each of KID's 100 subsets.
+        reader: Reader of the emoji world, where the images are of it: measures true rarity and unreality.
     """
 
     def __init__(
@@ -48,14 +50,15 @@ class EvaluationModule(pl.LightningModule):
         keep_scores: bool = False,
         seed: int = 0,
         kid_subset_size: int = 1000,
+        reader: EmojiReader | None = None,
     ) -> None:
         super().__init__()
         check_subset_size(kid_subset_size)
-        if not spaces and backbone is None:
-            raise SGMError("There is nothing to evaluate: set `model.spaces`, `model.backbone`, or both.")
+        if not spaces and backbone is None and reader is None:
+            raise SGMError("There is nothing to evaluate: set `model.spaces`, `model.backbone` or `model.reader`.")
         self.spaces = load_spaces(spaces or {})
         extractors = {name: space.extractor for name, space in self.spaces.items()}
-        self.measurements = ImageMeasurements(extractors, nelbo, nelbo_strata)
+        self.measurements = ImageMeasurements(extractors, nelbo, nelbo_strata, reader)
         self.backbone, self.spacing = backbone, spacing
         self.score = MinorityScore(num_draws=8) if score is None else score
         self.keep_scores, self.seed, self.kid_subset_size = keep_scores, seed, kid_subset_size
@@ -67,7 +70,7 @@ class EvaluationModule(pl.LightningModule):
         """Read the weights, and make one evaluation for every set."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         self.load(data.sets)
-        evaluations = [Evaluation(self.spaces, True, self.kid_subset_size) for _ in data.sets]
+        evaluations = [Evaluation(self.spaces, True, self.kid_subset_size, self.measurements.reader) for _ in data.sets]
         self.evaluations = nn.ModuleDict({str(number): made for number, made in enumerate(evaluations)})
 
     def load(self, sets: Mapping[str, Images]) -> None:
@@ -84,6 +87,8 @@ class EvaluationModule(pl.LightningModule):
         own = (["minority_score"] if model and not self.keep_scores else []) + (
             ["nelbo"] if model and self.measurements.nelbo else []
         )
+        if self.measurements.reader is not None:
+            own += [f"{WORLD}/{name}" for name in truth_columns()]
         return own + [f"{name}/{metric}" for name, space in self.spaces.items() for metric in column_names(space)]
 
     def check(self, kinds: Mapping[str, tuple[tuple[int, ...], bool]]) -> None:
@@ -100,10 +105,9 @@ class EvaluationModule(pl.LightningModule):
                 try:
                     space.extractor(torch.zeros(1, *shape, dtype=torch.uint8))
                 except RuntimeError as error:
-                    reason = str(error).splitlines()[0]
                     raise SGMError(
                         f"The extractor of space {space_name} cannot take images of shape {shape}, as those of {name} "
-                        f"({reason}); choose another."
+                        f"({reason_of(error)}); choose another."
                     ) from None
         if self.backbone is not None:
             denoiser = self.denoiser or self.backbone.load().denoiser(self.spacing)

@@ -78,11 +78,13 @@ class Report:
 def paired_differences(first: Results, second: Results) -> dict[str, Estimate]:
     """Return the mean of second − first for every common column whose mean is a measure; samples match by index."""
     _, rows, others = np.intersect1d(first.index, second.index, return_indices=True)
-    return {
-        name: mean_estimate(second.per_sample[name][others] - first.per_sample[name][rows])
-        for name in first.per_sample
-        if name in second.per_sample and (measure := first.measures.get(name)) and measure.averaged is None
-    }
+    found = {}
+    for name in first.per_sample:
+        measure = first.measures.get(name)
+        if name in second.per_sample and measure is not None and measure.averaged is None:
+            difference = second.per_sample[name][others] - first.per_sample[name][rows]
+            found[name] = mean_estimate(difference[~np.isnan(difference)] if measure.partial else difference)
+    return found
 
 
 def score_columns(results: Results, prefix: str = "") -> dict[str, np.ndarray]:

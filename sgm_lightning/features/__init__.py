@@ -9,6 +9,7 @@ from sgm_lightning.features.noisy_classifier import NoisyClassifierFeatures
 from sgm_lightning.features.normalise import Normalise
 from sgm_lightning.features.random_convolutions import RandomConvolutions
 from sgm_lightning.features.reference import Reference
+from sgm_lightning.features.st_lpips import STLPIPSFeatures
 
 __all__ = [
     "EfficientNetLite",
@@ -20,6 +21,7 @@ __all__ = [
     "Normalise",
     "RandomConvolutions",
     "Reference",
+    "STLPIPSFeatures",
     "TimmFeatures",
     "TorchvisionFeatures",
 ]

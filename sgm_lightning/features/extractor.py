@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgm_lightning.errors import SGMError
 from sgm_lightning.features.normalise import Normalise
 from sgm_lightning.files.digest import weights_sha256
 from sgm_lightning.files.locate import locate
-from sgm_lightning.files.weights import load_tensors
+from sgm_lightning.files.weights import load_exactly, load_finite
 from sgm_lightning.images import Images
 
 
@@ -89,7 +88,4 @@ def load_weights(module: nn.Module, path: str) -> None:
         SGMError: If the file does not hold the network's weights.
     """
     path = locate(path)
-    found = module.load_state_dict(load_tensors(path), strict=False)
-    if found.missing_keys or found.unexpected_keys:
-        odd = (found.missing_keys or found.unexpected_keys)[0]
-        raise SGMError(f"{path} does not hold the weights of {type(module).__name__} ({odd}); check name and file.")
+    load_exactly(module, load_finite(path), path)

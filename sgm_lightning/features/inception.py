@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.features.extractor import FeatureExtractor
 from sgm_lightning.features.normalise import Normalise
 from sgm_lightning.files.locate import locate
@@ -32,7 +32,7 @@ class InceptionV3(FeatureExtractor):
         try:
             from torch_fidelity import feature_extractor_inceptionv3 as port
         except ImportError:
-            raise SGMError("InceptionV3 needs `torch-fidelity`; install it with `pip install sgm-lightning[fid]`.") from None
+            raise SGMError("InceptionV3 needs torch-fidelity; install it with `pip install 'sgm-lightning[fid]'`.") from None
         self.name = f"InceptionV3 {features}"
         self.prepare = Normalise(channels=3, repeat_gray=repeat_gray)
         self.spatial = features == "spatial"
@@ -42,8 +42,9 @@ class InceptionV3(FeatureExtractor):
         try:
             self.network = port.FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=path)
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise SGMError(f"{path} holds other weights than {Path(port.URL_INCEPTION_V3).name} ({reason}).") from None
+            raise SGMError(
+                f"{path} holds other weights than {Path(port.URL_INCEPTION_V3).name} ({reason_of(error)})."
+            ) from None
         self._mixed_6: Tensor | None = None
         if self.spatial:
             self.network.Mixed_6d.branch1x1.register_forward_hook(self._keep)
@@ -85,8 +86,9 @@ def _downloaded(url: str) -> str:
             target.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(target))
         except OSError as error:
+            reason = reason_of(error)
             raise SGMError(
-                f"InceptionV3's weights are not here and cannot be downloaded ({error}); get {url} and set `weights` to its "
-                "path."
+                f"InceptionV3's weights are not here and cannot be downloaded ({reason}); get {url} and set `weights` to "
+                "its path."
             ) from None
     return str(target)

@@ -7,7 +7,7 @@ from typing import Any
 import torchvision
 from torch import nn
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.features.extractor import ModuleFeatures, load_weights
 from sgm_lightning.features.normalise import Normalise
 
@@ -53,7 +53,7 @@ class TimmFeatures(ModuleFeatures):
         try:
             import timm
         except ImportError:
-            raise SGMError("TimmFeatures needs `timm`; install it with `pip install sgm-lightning[timm]`.") from None
+            raise SGMError("TimmFeatures needs `timm`; install it with `pip install 'sgm-lightning[timm]'`.") from None
         options: dict[str, Any] = {"img_size": size} if size is not None and "vit" in _TIMM_NAMES.get(model, model) else {}
         try:
             network = timm.create_model(_TIMM_NAMES.get(model, model), pretrained=weights is None, num_classes=0, **options)
@@ -84,5 +84,6 @@ def _drop_head(network: nn.Module) -> None:
 
 
 def _no_download(model: str, error: BaseException) -> SGMError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return SGMError(f"The weights of {model} cannot be downloaded ({reason}); give their state dict as `weights: FILE`.")
+    return SGMError(
+        f"The weights of {model} cannot be downloaded ({reason_of(error)}); give their state dict as `weights: FILE`."
+    )

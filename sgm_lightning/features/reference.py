@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.features.extractor import FeatureExtractor
 from sgm_lightning.files.atomic import write
 from sgm_lightning.files.locate import locate
@@ -50,6 +50,11 @@ class Reference:
                 raise SGMError(f"There are no reference features at {file}; name the `images` to take them of.")
             save_reference(file, self.images, extractor)
         found, text = _read(file)
+        if self.images is not None and len(found) != len(self.images):
+            raise SGMError(
+                f"{file} must hold features of the {len(self.images)} images of {self.images.name}, got {len(found)}; "
+                "remove it to make it anew."
+            )
         if text["extractor"] != made_by:
             raise SGMError(
                 f"{file} holds features of {text['features']}, another extractor or other weights than "
@@ -79,6 +84,13 @@ def _read(file: Path) -> tuple[Tensor, dict[str, str]]:
             text = content.metadata() or {}
             if not {"name", "images", "features", "extractor"} <= set(text):
                 raise SGMError(f"{file} does not say what its features were taken of; make it anew with `images`.")
-            return torch.as_tensor(content.get_tensor("features")), text
-    except (SafetensorError, OSError) as error:
-        raise SGMError(f"{file} cannot be read as reference features ({error}); remove it to make it anew.") from None
+            found = torch.as_tensor(content.get_tensor("features"))
+            if found.ndim != 2 or not len(found) or not found.is_floating_point() or not bool(torch.isfinite(found).all()):
+                raise ValueError(f"{found.dtype} of shape {tuple(found.shape)}, or NaN")
+            return found, text
+    except SGMError:
+        raise
+    except Exception as error:  # of safetensors, whatever a damaged file makes it raise
+        raise SGMError(
+            f"{file} cannot be read as reference features ({reason_of(error)}); remove it to make it anew."
+        ) from None

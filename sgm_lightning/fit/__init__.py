@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sgm_lightning.fit.data import FolderData, TrainingData
     from sgm_lightning.fit.draws import TrainingBatch
     from sgm_lightning.fit.module import TrainingModule
+    from sgm_lightning.fit.reader import ReaderTraining
     from sgm_lightning.fit.run import TrainingRun
     from sgm_lightning.fit.sample_grid import SampleGrid
 
@@ -22,6 +23,7 @@ __all__ = [
     "LossSecondMoment",
     "Losses",
     "Objective",
+    "ReaderTraining",
     "SampleGrid",
     "StepSampler",
     "TrainingBatch",
@@ -40,6 +42,7 @@ __getattr__ = lazy_exports(
     {
         "ClassifierTraining": "classifier",
         "FolderData": "data",
+        "ReaderTraining": "reader",
         "SampleGrid": "sample_grid",
         "TrainingBatch": "draws",
         "TrainingData": "data",

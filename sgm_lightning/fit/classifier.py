@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from sgm_lightning.classifiers import Classifier
-from sgm_lightning.classifiers.trained import KEY, description
+from sgm_lightning.classifiers.description import description
+from sgm_lightning.classifiers.trained import KEY
 from sgm_lightning.diffusion import DiffusionProcess, make_betas
 from sgm_lightning.errors import SGMError
 from sgm_lightning.fit.draws import TrainingBatch

@@ -152,10 +152,16 @@ class TrainingData(pl.LightningDataModule):
             )
 
     @property
+    def num_held_out(self) -> int:
+        """Number of held-out pictures."""
+        assert self._sets is not None
+        return len(self._sets.held_out_rows)
+
+    @property
     def common_batches(self) -> int:
         """Number of held-out batches that every process has at least."""
-        assert self._sets is not None and self.trainer is not None
-        return math.ceil(len(self._sets.held_out_rows) // self.trainer.world_size / self.batch_size)
+        assert self.trainer is not None
+        return math.ceil(self.num_held_out // self.trainer.world_size / self.batch_size)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training compares its data with: classes, number of pictures, and seed."""

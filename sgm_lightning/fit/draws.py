@@ -25,6 +25,7 @@ class TrainingBatch(NamedTuple):
         step: (B,) float64 uniform in [0, 1), from which the step t is chosen.
         drop: (B,) float64 uniform in [0, 1), which decides whether the label is dropped.
         indices: (B,) int64 position of each image in the training's (or in the held-out set's) order.
+        rows: (B,) int64 number of each image in its source.
     """
 
     images: Tensor
@@ -33,6 +34,7 @@ class TrainingBatch(NamedTuple):
     step: Tensor
     drop: Tensor
     indices: Tensor
+    rows: Tensor
 
 
 class Order:
@@ -77,7 +79,8 @@ def _batch(squares: Squares, rows: list[int], indices: list[int], rngs: list[np.
     for row, rng in zip(noise.numpy(), rngs, strict=True):
         rng.standard_normal(out=row, dtype=np.float32)
     labels = None if images[0][1] is None else torch.tensor([label for _, label in images])
-    return TrainingBatch(x, labels, noise, uniform[:, 0], uniform[:, 1], torch.tensor(indices))
+    numbers = torch.from_numpy(squares.indices[rows])
+    return TrainingBatch(x, labels, noise, uniform[:, 0], uniform[:, 1], torch.tensor(indices), numbers)
 
 
 class Positions:

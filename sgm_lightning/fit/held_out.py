@@ -50,11 +50,13 @@ class HeldOutMeans:
             if quarter is not None:
                 self.means[_name(name, quarter)].update(value)
 
-    def log(self, module: pl.LightningModule, shown: str) -> None:
-        """Log all means and reset them; the progress bar shows the one named `shown`."""
-        for name, mean in self.means.items():
-            module.log(f"held_out/{name}", mean.compute(), prog_bar=name == shown)
-            mean.reset()
+    def log(self, module: pl.LightningModule, shown: str) -> dict[str, float]:
+        """Log all means, reset them, and return them by name; the progress bar shows the one named `shown`."""
+        found = {name: float(mean.compute()) for name, mean in self.means.items()}
+        for name, value in found.items():
+            module.log(f"held_out/{name}", value, prog_bar=name == shown)
+            self.means[name].reset()
+        return found
 
 
 def _name(name: str, quarter: int) -> str:

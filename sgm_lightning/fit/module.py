@@ -7,7 +7,8 @@ from typing import Any, Literal
 import torch
 from diffusers.models.resnet import ResnetBlock2D
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
 from sgm_lightning.backbones import Backbone, Checkpoint, NewNetwork
@@ -18,10 +19,12 @@ from sgm_lightning.backbones.unet_backbone import as_unet
 from sgm_lightning.diffusion import Condition, Denoiser
 from sgm_lightning.diffusion.pixels import to_uint8
 from sgm_lightning.errors import SGMError
+from sgm_lightning.fit.card import model_card
 from sgm_lightning.fit.draws import TrainingBatch
 from sgm_lightning.fit.held_out import HeldOutMeans, quarters
 from sgm_lightning.fit.objective import Objective
 from sgm_lightning.fit.optimised import OptimisedModule
+from sgm_lightning.fit.skill import Skill, SkillByLevel, measured
 from sgm_lightning.fit.step_samplers import StepSampler, UniformSteps
 from sgm_lightning.scores.elbo import negative_elbo
 
@@ -92,6 +95,7 @@ class TrainingModule(OptimisedModule):
         self.label_dropout = label_dropout
         self.nelbo_images, self.nelbo_spacing = nelbo_images, nelbo_spacing
         self.held_out = HeldOutMeans(by_quarter=["loss"], once=["nelbo"] if nelbo_images else [])
+        self.skill = SkillByLevel(self.denoiser.process, self.image_shape)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -131,23 +135,42 @@ class TrainingModule(OptimisedModule):
         return loss
 
     def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
-        """Measure the held-out loss at one step of each quarter of the chain, and the bound on the first images."""
+        """Measure the loss at one step of each quarter of the chain, the skill by level and, on some images, the bound."""
         condition = Condition(batch.labels if self.num_classes else None)
         with torch.autocast(self.device.type, enabled=False):
             for quarter, index in quarters(batch.step, self.denoiser.process.num_steps):
                 simple = self.objective(self.denoiser, batch.images, index, batch.noise, condition).simple
                 self.held_out.update({"loss": simple}, quarter)
+            some = measured(batch.indices, self.trainer.datamodule.num_held_out)  # type: ignore[attr-defined]
+            self.skill.update(self.denoiser, batch.images[some], batch.noise[some], condition.select(some))
             some = batch.indices < self.nelbo_images
             if bool(some.any()):
-                condition = Condition(None if condition.labels is None else condition.labels[some])
                 images = to_uint8(batch.images[some] + 1 / 255)  # to the nearest level; 16 bits are rounded to 8
                 chain = self.evaluator(self.nelbo_spacing)
                 strata = min(10, chain.process.num_steps - 1)  # a short chain has no more
-                found = negative_elbo(images, chain, 0, batch.indices[some].tolist(), strata, condition)
+                found = negative_elbo(images, chain, 0, batch.indices[some].tolist(), strata, condition.select(some))
                 self.held_out.update({"nelbo": found.total})
 
     def on_validation_epoch_end(self) -> None:
-        self.held_out.log(self, shown="nelbo")
+        held_out, skill, warning = self.held_out.log(self, shown="nelbo"), self.skill.compute(), None
+        self.skill.reset()
+        if skill is not None:
+            warning = skill.warning(self.denoiser.model.prediction, self.objective.min_snr_gamma is not None)
+            self._tell(skill, warning)
+        step, pictures = self.trainer.global_step, self.trainer.datamodule.images_per_step  # type: ignore[attr-defined]
+        self.card = model_card(self.backbone, step, pictures, held_out, skill, warning)
+
+    def _tell(self, skill: Skill, warning: str | None) -> None:
+        """Write the skill to the log and to TensorBoard."""
+        for tag, value in zip(skill.tags, skill.values, strict=True):
+            self.log(f"held_out/skill_at_{tag}", value)
+        step = self.trainer.global_step
+        rank_zero_info(f"Skill by log-SNR at step {step}: {skill}.")
+        if warning is None:
+            return
+        rank_zero_warn(warning)
+        if self.trainer.is_global_zero and isinstance(self.logger, TensorBoardLogger):
+            self.logger.experiment.add_text("held_out/skill", warning, step)
 
     def evaluator(self, spacing: str | int | None) -> Denoiser:
         """Return the network in its current state, on another chain."""

@@ -24,7 +24,12 @@ class OptimisedModule(pl.LightningModule):
         warmup_steps: Number of steps until the full learning rate.
         lr_schedule: Learning rate after the warm-up.
         default: Learning rate and weight decay of the default optimiser.
+
+    Attributes:
+        card: Model card of the last validation, in Markdown, or None.
     """
+
+    card: str | None = None
 
     def __init__(
         self,

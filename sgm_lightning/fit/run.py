@@ -1,4 +1,4 @@
-"""The run folder of a training: its owner, its last state, and its end after a signal."""
+"""The run folder of a training: its owner, its last state, its model card, and its end after a signal."""
 
 from __future__ import annotations
 
@@ -53,6 +53,11 @@ class TrainingRun(Checkpoint):
     def last(self) -> Path:
         """File of the state to resume from."""
         return self.path / "last.ckpt"
+
+    @property
+    def card(self) -> Path:
+        """File of the model card, which every validation writes anew."""
+        return self.path / "README.md"
 
     def describe(self, command: str, settings: dict[str, Any], config: str, tensorboard: bool) -> Path | None:
         """Set what the folder's manifest and `config.yaml` record.
@@ -134,6 +139,9 @@ class TrainingRun(Checkpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._validated = trainer.global_step
+        text = pl_module.card
+        if isinstance(text, str) and not trainer.sanity_checking and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            _in_first_process(trainer, lambda: write(self.card, text, new_folder=False, last_check=self._owner.check))
 
     def state_dict(self) -> dict[str, Any]:
         return {"validated": self._validated}
@@ -148,6 +156,11 @@ class TrainingRun(Checkpoint):
             self._save(trainer, pl_module, self.last)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.enable_validation and self._validated != trainer.global_step:
+            progress = trainer.fit_loop.epoch_loop
+            progress._batches_that_stepped -= 1  # loggers name a step by its index, as in any other validation
+            _validate(trainer)
+            progress._batches_that_stepped += 1
         stop_signals.deferred = False
         seconds = time.monotonic() - self._started
         rank_zero_info(
@@ -207,9 +220,10 @@ def _validates(trainer: pl.Trainer) -> bool:
 
 
 def _validate(trainer: pl.Trainer) -> None:
-    """Run the validation in or before which a training was stopped; Lightning would continue with the next step."""
+    """Run a validation that Lightning would not: one in which a training was stopped, or one at its end."""
     loop = trainer.fit_loop.epoch_loop.val_loop
     loop.restarting = False
     trainer.validating = True
     loop.run()
     trainer.training = True
+    loop._has_run = False  # else the loop of a finished training that goes on takes its next step for done

@@ -13,7 +13,7 @@ from sgm_lightning.classifiers.base import check_fits, loaded
 from sgm_lightning.diffusion import Denoiser, Step
 from sgm_lightning.errors import SGMError
 from sgm_lightning.files.locate import locate
-from sgm_lightning.files.weights import load_tensors
+from sgm_lightning.files.weights import load_finite
 from sgm_lightning.guidance.base import Guidance, Weighting, differentiable, labels_of, largest_is_one
 from sgm_lightning.guidance.window import Window
 
@@ -74,14 +74,13 @@ class LowDensityGuidance(Guidance):
             raise SGMError(
                 f"The discriminator must have two classes, got {self.discriminator.num_classes}; train it on two."
             )
-        found = means if isinstance(means, Tensor) else load_tensors(locate(means), _REMEDY).get("means")
-        if found is None or found.ndim != 2:
+        found = means if isinstance(means, Tensor) else load_finite(locate(means), _REMEDY).get("means")
+        if found is None or found.ndim != 2 or not found.is_floating_point():
             raise SGMError(
                 f"{_named(means)} must hold `means` of shape (classes, features), got "
                 f"{None if found is None else tuple(found.shape)}; {_REMEDY}."
             )
-        with torch.no_grad():
-            width = self.classifier.pooled(torch.zeros(1, *self.classifier.image_shape), torch.zeros(1).long()).shape[1]
+        width = self.classifier.features_shape()[0]
         if found.shape[1] != width:
             raise SGMError(
                 f"{_named(means)} must hold means of the classifier's {width} features, got {found.shape[1]}; {_REMEDY}."

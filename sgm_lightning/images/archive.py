@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.images.base import ArrayImages
+from sgm_lightning.run.merge import SCORES
 from sgm_lightning.run.run_dir import RunDir
 
 _LARGE = 2**28  # bytes
@@ -28,18 +29,25 @@ def read_archive(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     try:
         _check_sizes(path)
         with np.load(path, allow_pickle=False) as file:
-            images, labels = file["arr_0"], file.get("arr_1", None)
+            images, labels = _array(file, "arr_0"), _array(file, "arr_1") if "arr_1" in file else None
     except FileNotFoundError:
         raise SGMError(f"There are no samples at {path}; draw or export them first.") from None
     except SGMError:
         raise
     except Exception as error:  # of zipfile, zlib, struct and NumPy, whatever a damaged file makes them raise
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise SGMError(f"{path} cannot be read as samples ({reason}); it must hold arr_0, uint8 NHWC.") from None
+        raise SGMError(f"{path} cannot be read as samples ({reason_of(error)}); it must hold arr_0, uint8 NHWC.") from None
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
         kind = f"{images.dtype} of shape {images.shape}"
         raise SGMError(f"arr_0 of {path} must be uint8 images of shape (N, H, W, C), got {kind}; export them as such.")
     return images, None if labels is None else _whole_labels(labels, len(images), path)
+
+
+def _array(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    """Return an array of an archive; of a member that is none, NumPy would return the bytes."""
+    found = file[name]
+    if not isinstance(found, np.ndarray):
+        raise ValueError(f"{name} is no array")
+    return found
 
 
 def _check_sizes(path: Path) -> None:
@@ -51,7 +59,7 @@ def _check_sizes(path: Path) -> None:
                     f"{info.filename} of {path} unpacks from {info.compress_size} bytes to {info.file_size}, as no pictures "
                     "do; export the archive again."
                 )
-            if info.filename not in ("arr_0.npy", "arr_1.npy"):
+            if info.filename.removesuffix(".npy") not in ("arr_0", "arr_1"):
                 continue
             with archive.open(info) as member:
                 version = np.lib.format.read_magic(member)
@@ -124,4 +132,11 @@ class RunImages(NpzImages):
             raise SGMError(f"The run {folder} has no {which}.npz; draw it with `model.baseline: true`.")
         super().__init__(str(folder / f"{which}.npz"), limit, name or (folder.name if which == "samples" else which))
         column = "score" if which == "samples" else "baseline_score"
-        self.scores = torch.from_numpy(RunDir(folder).scores()[column][:limit]).float()
+        scores = RunDir(folder).scores().get(column)
+        if scores is None or len(scores[:limit]) != len(self):
+            given = "no such column" if scores is None else f"{len(scores)} rows"
+            raise SGMError(
+                f"{folder / SCORES} must have a {column} for each of the {len(self)} images, got {given}; repeat the run's "
+                "command with `--verify true`, which makes it again."
+            )
+        self.scores = torch.from_numpy(scores[:limit]).float()

@@ -57,7 +57,7 @@ class Images(ABC):
         Raises:
             SGMError: If the images differ in size, or hold fractions or signs.
         """
-        images = [self._eight_bits(index) for index in indices]
+        images = [self.eight_bits(index) for index in indices]
         for index, image in zip(indices, images, strict=True):
             if image.shape != self.shape:
                 raise SGMError(
@@ -70,7 +70,7 @@ class Images(ABC):
     def shape(self) -> tuple[int, ...]:
         """Shape (C, H, W) of the first image."""
         if self._shape is None:
-            self._shape = tuple(self._eight_bits(0).shape)
+            self._shape = tuple(self.eight_bits(0).shape)
         return self._shape
 
     def batches(self, size: int) -> Iterator[tuple[list[int], Tensor]]:
@@ -98,7 +98,12 @@ class Images(ABC):
         """
         return None
 
-    def _eight_bits(self, index: int) -> Tensor:
+    def eight_bits(self, index: int) -> Tensor:
+        """Return an image of any size as (C, H, W) uint8.
+
+        Raises:
+            SGMError: If it cannot be read, or holds fractions or signs.
+        """
         pixels = self.picture(index)
         if pixels.dtype == np.float32:
             low, high = pixels.min(), pixels.max()

@@ -15,6 +15,8 @@ from sgm_lightning.files.atomic import make_folder, remove_leftovers, write_atom
 from sgm_lightning.images.base import Images
 from sgm_lightning.images.crop import Square
 
+_TYPES = (np.uint8, np.uint16, np.float32)
+
 
 class Broken:
     """The pictures that cannot be read, which are skipped. More of them than a limit are an error.
@@ -60,25 +62,35 @@ def cached_squares(
     """
     kind = "" if to_square.value_range is None else "-ranged"  # more than 8 bits are then stored as floats
     file = folder / f"{key[:32]}-{to_square.size}-{to_square.channels}{kind}.npy"
-    squares, reasons = _open(file) if file.is_file() else (None, {})
+    shape = (len(source), to_square.size, to_square.size, to_square.channels)
+    squares, reasons = _open(file, shape) if file.is_file() else (None, {})
     # Pictures may have been unreadable because their disk was missing.
     if squares is None or any(isinstance(square_or_reason(source, to_square, index), np.ndarray) for index in reasons):
         broken.reasons.clear()
         _build(source, to_square, file, broken)
-        squares, reasons = _open(file)
+        squares, reasons = _open(file, shape)
+        if squares is None:
+            raise SGMError(f"{file} cannot be read although it was just written; set $SGM_CACHE to another disk.")
     for index, reason in reasons.items():
         broken.add(index, reason)
     readable = np.setdiff1d(np.arange(len(source)), list(reasons))
     return squares, readable
 
 
-def _open(file: Path) -> tuple[np.ndarray, dict[int, str]]:
-    """Return the squares, and the reasons why others are missing: JSON after the array, so that one rename writes both."""
-    squares: np.memmap = np.load(file, mmap_mode="r")  # type: ignore[type-arg]
-    with open(file, "rb") as content:
-        content.seek(squares.offset + squares.nbytes)
-        reasons = json.load(content)
-    return squares, {int(index): reason for index, reason in reasons.items()}
+def _open(file: Path, shape: tuple[int, ...]) -> tuple[np.ndarray | None, dict[int, str]]:
+    """Return the squares, and the reasons why others are missing: JSON after the array, so that one rename writes both.
+
+    Of a damaged file, there are no squares.
+    """
+    try:
+        squares: np.memmap = np.load(file, mmap_mode="r")  # type: ignore[type-arg]
+        with open(file, "rb") as content:
+            content.seek(squares.offset + squares.nbytes)
+            reasons = {int(index): str(reason) for index, reason in json.load(content).items()}
+    except Exception:  # whatever NumPy and JSON raise
+        return None, {}
+    sound = squares.shape == shape and squares.dtype in _TYPES and squares.flags.c_contiguous
+    return (squares, reasons) if sound and set(reasons) <= set(range(shape[0])) else (None, {})
 
 
 def _build(source: Images, to_square: Square, file: Path, broken: Broken) -> None:

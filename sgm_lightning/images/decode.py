@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.io import ImageReadMode, decode_png
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 
 
 def read_pixels(path: Path) -> np.ndarray:
@@ -28,8 +28,7 @@ def read_pixels(path: Path) -> np.ndarray:
     except SGMError:
         raise
     except Exception as error:  # each format has errors of its own: NotImplementedError, RuntimeError, struct.error …
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise SGMError(f"{path} cannot be read as an image ({reason}); remove or replace it.") from None
+        raise SGMError(f"{path} cannot be read as an image ({reason_of(error)}); remove or replace it.") from None
     if pixels.dtype not in (np.uint8, np.uint16):
         if not np.isfinite(pixels).all():
             raise SGMError(f"{path} must have finite values, got NaN or infinity; repair or remove it.")

@@ -26,7 +26,7 @@ class EmojiWorld(Images):
     Args:
         split: Split of the pictures; different splits have no picture in common.
         seed: Seed of the pictures.
-        world: `normal`, `reversed`, or your own weights by factor and value, such as `{turn: {upright: 1, upside down: 1}}`.
+        world: `normal`, `reversed`, `uniform`, or your own weights by factor and value, such as `{turn: {upright: 1}}`.
         size: Side of the pictures in pixels; 32 and 64 are usual.
         held_out: Some pairs of object and background are `included` (as all others), `left_out`, or the `only` ones. What a
             model draws of pairs that its training left out it has put together itself.
@@ -75,7 +75,7 @@ class EmojiWorld(Images):
 
     @cached_property
     def in_held_out_pair(self) -> np.ndarray:
-        """Whether object and background of a picture are a pair that `held_out` speaks of, (N,) bool."""
+        """Truth of "object and background are a pair that `held_out` speaks of", for every picture, (N,) bool."""
         return is_held_out(self.factors)
 
     def captions(self, indices: Sequence[int]) -> list[str]:

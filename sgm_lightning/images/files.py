@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.images.base import Images
 from sgm_lightning.images.decode import read_pixels
 from sgm_lightning.images.listing import image_files
@@ -126,7 +126,9 @@ def _table(file: Path) -> tuple[Sequence[str], list[tuple[int, dict[str, str]]]]
             reader = csv.DictReader(text)
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SGMError(f"{file} cannot be read ({error}); check the path, and that it is a CSV in UTF-8.") from None
+        raise SGMError(
+            f"{file} cannot be read ({reason_of(error)}); check the path, and that it is a CSV in UTF-8."
+        ) from None
     return reader.fieldnames or [], rows
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.files.atomic import write
 from sgm_lightning.images.base import Images
 from sgm_lightning.images.subset import Subset
@@ -84,9 +84,30 @@ def read_levels(path: str | Path) -> Levels:
         with safe_open(path, "pt") as content:
             made = json.loads((content.metadata() or {})[_MADE])
             scores, levels, at = (torch.as_tensor(content.get_tensor(n)) for n in ("scores", "levels", "thresholds"))
-            return Levels(scores, levels, at, made)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise SGMError(f"{path} cannot be read as minority levels ({error}); make it with `sgm-lightning score`.") from None
+            return _sound(Levels(scores, levels, at, made))
+    except Exception as error:  # of safetensors and JSON, whatever a damaged file makes them raise
+        raise SGMError(
+            f"{path} cannot be read as minority levels ({reason_of(error)}); make it with `sgm-lightning score`."
+        ) from None
+
+
+def _sound(found: Levels) -> Levels:
+    """Return levels if they are such; raise ValueError if not."""
+    for name, values, floating in (
+        ("scores", found.scores, True),
+        ("levels", found.levels, False),
+        ("thresholds", found.thresholds, True),
+    ):
+        if values.ndim != 1 or values.is_floating_point() is not floating or values.is_complex():
+            raise ValueError(f"{name} are {values.dtype} of shape {tuple(values.shape)}")
+    levels = found.levels.long()
+    if len(levels) != len(found.scores) or not len(levels):
+        raise ValueError(f"{len(levels)} levels for {len(found.scores)} scores")
+    if not -1 <= int(levels.min()) <= int(levels.max()) < found.num_levels:
+        raise ValueError(f"levels from {int(levels.min())} to {int(levels.max())} of {found.num_levels}")
+    if not isinstance(found.made, dict):
+        raise ValueError("no record of how they were made")
+    return Levels(found.scores, levels, found.thresholds, found.made)
 
 
 def identity(source: Images) -> str:

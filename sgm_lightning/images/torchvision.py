@@ -10,7 +10,7 @@ import torch
 import torchvision.datasets
 from torchvision.transforms import functional
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.images.base import Images, numbered
 
 
@@ -43,9 +43,9 @@ class TorchvisionImages(Images):
             raise SGMError(f"torchvision.datasets has no class {dataset}; CIFAR10, CelebA, LSUN and ImageNet are some.")
         try:
             self.data = kind(Path(root).expanduser(), **(options or {}))
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # each data set has errors of its own
             raise SGMError(
-                f"The data set {dataset} cannot be read in {root} ({str(error).splitlines()[0]}); check the path, or set "
+                f"The data set {dataset} cannot be read in {root} ({reason_of(error)}); check the path, or set "
                 "`options: {download: true}` where torchvision can."
             ) from None
         self.size = size
@@ -60,7 +60,10 @@ class TorchvisionImages(Images):
         return self.count
 
     def picture(self, index: int) -> np.ndarray:
-        image = self.data[index][0]
+        try:
+            image = self.data[index][0]
+        except Exception as error:  # of Pillow and the data set's own reader
+            raise SGMError(f"{self.place(index)} cannot be read ({reason_of(error)}); repair or remove it.") from None
         if self.size is not None:
             image = functional.resize(image, self.size, functional.InterpolationMode.BICUBIC)
             image = functional.center_crop(image, self.size)

@@ -15,10 +15,13 @@ from sgm_lightning.metrics.model_scores import MinorityScoreMetric, NegativeELBO
 from sgm_lightning.metrics.real import RealFeatures
 from sgm_lightning.metrics.realism import PrecisionRecall
 from sgm_lightning.metrics.tail import AvgKNN, LocalOutlierFactor, Memorised, RarityScore
+from sgm_lightning.metrics.truth import FactorShares, HeldOutPairs, Rarest, TrueRarity, Unreadable, Unreality
 
 __all__ = [
     "AvgKNN",
+    "FactorShares",
     "FrechetDistance",
+    "HeldOutPairs",
     "IndexedMetric",
     "KernelDistance",
     "LocalOutlierFactor",
@@ -28,8 +31,12 @@ __all__ = [
     "PerSample",
     "PerSampleMetric",
     "PrecisionRecall",
+    "Rarest",
     "RarityScore",
     "RealFeatures",
+    "TrueRarity",
+    "Unreadable",
+    "Unreality",
     "avg_knn",
     "fidelity",
     "frechet_distance",

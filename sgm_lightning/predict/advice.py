@@ -1,4 +1,4 @@
-"""Whether a run is long enough for compiling to pay. It is said, not done: a sample may not depend on its run's length."""
+"""Advice to compile, where a run is long enough. It is said, not done: a sample may not depend on its run's length."""
 
 from __future__ import annotations
 

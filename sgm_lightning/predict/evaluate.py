@@ -22,6 +22,7 @@ from sgm_lightning.predict.data import Chunk
 from sgm_lightning.predict.writer import RunWriter, set_names
 from sgm_lightning.run import RunDir
 from sgm_lightning.run.sidecar import Sidecars
+from sgm_lightning.world import EmojiReader
 
 _KINDS = ("baseline", "samples")  # in the order of tables
 _IMAGES = {"samples": "images", "baseline": "baseline_images"}
@@ -40,21 +41,25 @@ class Evaluate(pl.Callback):
         nelbo_strata: Number of strata of the chain, with two steps drawn from each; null for the full sum. A chain of fewer
             than 2 · (strata + 1) steps is summed whole.
         kid_subset_size: Number of samples in each of KID's 100 subsets.
+        reader: Reader of the emoji world, for models of it: measures true rarity and unreality.
     """
 
     def __init__(
         self,
-        spaces: dict[str, Space],
+        spaces: dict[str, Space] | None = None,
         nelbo: bool = True,
         nelbo_strata: int | None = 10,
         kid_subset_size: int = 1000,
+        reader: EmojiReader | None = None,
     ) -> None:
         super().__init__()
         check_subset_size(kid_subset_size)
-        self.spaces = load_spaces(spaces)
+        if not spaces and reader is None:
+            raise SGMError("Evaluate needs something to compare samples with, got no `spaces` and no `reader`; set one.")
+        self.spaces = load_spaces(spaces or {})
         self.kid_subset_size = kid_subset_size
         extractors = {name: space.extractor for name, space in self.spaces.items()}
-        self.measurements = ImageMeasurements(extractors, nelbo, nelbo_strata)
+        self.measurements = ImageMeasurements(extractors, nelbo, nelbo_strata, reader)
         self._sidecars: Sidecars | None = None
         self._writer: RunWriter | None = None
 
@@ -110,7 +115,7 @@ class Evaluate(pl.Callback):
             keep = index < num_samples
             for kind, rows in self._rows(trainer, pl_module, number, chunk).items():
                 if kind not in evaluations:
-                    evaluations[kind] = Evaluation(self.spaces, False, self.kid_subset_size)
+                    evaluations[kind] = Evaluation(self.spaces, False, self.kid_subset_size, self.measurements.reader)
                 rows["minority_score"] = torch.from_numpy(chunk[_SCORES[kind]])
                 evaluations[kind].update({name: row[keep] for name, row in rows.items()}, index[keep])
         return {kind: evaluations[kind].compute() for kind in _KINDS if kind in evaluations}

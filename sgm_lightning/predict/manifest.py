@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from sgm_lightning.classifiers import NoisyClassifier
 from sgm_lightning.diffusion import Denoiser
+from sgm_lightning.errors import SGMError
 from sgm_lightning.files.digest import module_settings, weights_sha256
+from sgm_lightning.files.values import is_whole, shown
 from sgm_lightning.run import DRAW_VERSION
 from sgm_lightning.version import __version__
+
+MAX_THREADS = 1024  # more are a mistake, and may end the process
 
 
 def run_manifest(module: Any, data: Any, device: torch.device, settings: dict[str, Any]) -> dict[str, Any]:
@@ -40,6 +45,21 @@ def run_manifest(module: Any, data: Any, device: torch.device, settings: dict[st
         "version": __version__,
         "torch": torch.__version__,
     }
+
+
+def recorded_threads(manifest: dict[str, Any], folder: Path) -> int:
+    """Return the number of threads on record in a run's manifest.
+
+    Raises:
+        SGMError: If there is none that can be meant.
+    """
+    threads = manifest.get("threads")
+    if not isinstance(threads, int) or not is_whole(threads, MAX_THREADS):
+        raise SGMError(
+            f"threads in {folder / 'manifest.json'} must be a whole number from 1 to {MAX_THREADS}, got {shown(threads)}; "
+            "restore the file, or choose another run_dir."
+        )
+    return threads
 
 
 def model_facts(denoiser: Denoiser) -> dict[str, Any]:

@@ -17,14 +17,13 @@ from sgm_lightning.errors import SGMError
 from sgm_lightning.guidance import Guidance
 from sgm_lightning.predict.check import acts_nowhere, check_method
 from sgm_lightning.predict.data import Chunk, LowResolution, SampleIndices
+from sgm_lightning.predict.manifest import MAX_THREADS
 from sgm_lightning.predict.stand_in import walker
 from sgm_lightning.progress import say
 from sgm_lightning.samplers import DDPM, SamplingMethod
 from sgm_lightning.scores import MinorityScore
 
 Listener = Callable[[float], None]
-
-MAX_THREADS = 1024  # more are a mistake, and may end the process
 
 
 class SamplingModule(pl.LightningModule):

@@ -20,7 +20,7 @@ from sgm_lightning.evaluation.grid import save_grid
 from sgm_lightning.files.atomic import make_folder, write
 from sgm_lightning.predict.advice import advice_to_compile
 from sgm_lightning.predict.data import Chunk, SampleIndices
-from sgm_lightning.predict.manifest import run_manifest
+from sgm_lightning.predict.manifest import recorded_threads, run_manifest
 from sgm_lightning.predict.png_files import write_png_files
 from sgm_lightning.predict.score_table import score_table
 from sgm_lightning.progress import say
@@ -81,7 +81,7 @@ class RunWriter(BasePredictionWriter):
         data.join(self.run)
         manifest = run_manifest(pl_module, data, trainer.strategy.root_device, self._settings)
         agreed = self.run.open(manifest, {"threads": torch.get_num_threads()})
-        torch.set_num_threads(agreed["threads"])
+        torch.set_num_threads(recorded_threads(agreed, self.run.path))
         if self.verify and trainer.is_global_zero:
             self.run.forget_merge()
         self._queue = ChunkQueue(self.run, data.num_samples, data.chunk_size, check=stop_signals.check)

@@ -7,15 +7,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.files.atomic import write
 from sgm_lightning.files.regular import read_regular
+from sgm_lightning.files.values import is_whole
 
 # Raised whenever the same settings would draw other samples.
 DRAW_VERSION = 2
 
 # Recorded, but free to change: a run may be extended, and continued with another release.
 _RECORDED = {"num_samples", "version", "torch"}
+
+# Largest number of samples of a run.
+MOST_SAMPLES = 10**9
 
 # Prefix of the digest of a file that the settings name.
 FILE = "file, sha256 "
@@ -56,7 +60,7 @@ def agree(file: Path, manifest: dict[str, Any], defaults: dict[str, Any], starte
     new.update({key: old[key] for key in defaults if manifest[key] is None and key in old})
     if "num_samples" in new:
         recorded = old.get("num_samples")
-        new["num_samples"] = max(new["num_samples"], recorded if isinstance(recorded, int) else 0)
+        new["num_samples"] = max(new["num_samples"], recorded if is_whole(recorded, MOST_SAMPLES) else 0)
     if new != old:
         write(file, _json(new), new_folder=False)
     return new
@@ -77,7 +81,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(read_regular(file))
     except (OSError, ValueError, RecursionError) as error:
-        raise SGMError(f"{file} cannot be read ({error}); restore it, or choose another run_dir.") from None
+        raise SGMError(f"{file} cannot be read ({reason_of(error)}); restore it, or choose another run_dir.") from None
     if not isinstance(content, dict):
         raise SGMError(
             f"{file} must hold the settings of a run, got {type(content).__name__}; restore it, or choose another run_dir."

@@ -66,6 +66,8 @@ def _write_archive(
                     if name in chunk:
                         columns.setdefault(name, []).append(chunk[name][:left])
                 left -= min(left, len(chunk[key]))
+        if left:
+            raise ValueError(f"{left} samples are missing")
         whole = {name: np.concatenate(rows) for name, rows in columns.items()}
         if "label" in whole:
             with _member(archive, "arr_1.npy", whole["label"].dtype, (num_samples,)) as out:

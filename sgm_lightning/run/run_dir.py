@@ -6,15 +6,13 @@ import csv
 import json
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sgm_lightning.errors import SGMError
+from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.files.atomic import cannot_write, remove_leftovers, write
 from sgm_lightning.files.regular import read_regular
 from sgm_lightning.run.chunk_file import DamagedChunk, owner_of, pack, sealed_owner, unpack
@@ -210,6 +208,11 @@ class RunDir:
             names = merge(self.path, num_samples, chunks)
         except DamagedChunk:
             return self._discard_damaged(num_chunks, check)
+        except (KeyError, IndexError, TypeError, ValueError) as error:  # sealed as this run's, but by something else
+            raise SGMError(
+                f"The chunks in {self.chunks} must hold {num_samples} samples of one kind, but do not ({reason_of(error)}); "
+                "remove those that another program wrote, then repeat the command."
+            ) from None
         record = {"num_samples": num_samples, "bytes": {name: os.path.getsize(self.path / name) for name in names}}
         write(self._record, json.dumps(record), new_folder=False)
         return set()
@@ -240,7 +243,7 @@ class RunDir:
         """
         try:
             yield from each_image(self.path / name)
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        except Exception as error:  # of zipfile, zlib, struct and NumPy, whatever a damaged file makes them raise
             raise _damaged(self.path / name, error) from None
 
     def scores(self) -> dict[str, np.ndarray]:
@@ -252,7 +255,7 @@ class RunDir:
         try:
             columns = read_columns(self.path / SCORES)
             return {"index": columns.pop("index"), "score": columns.pop("score"), **columns}
-        except (OSError, ValueError, TypeError, KeyError, IndexError, csv.Error) as error:
+        except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, csv.Error) as error:
             raise _damaged(self.path / SCORES, error) from None
 
     def add_scores(self, columns: Mapping[str, np.ndarray]) -> None:
@@ -265,7 +268,7 @@ class RunDir:
 
 
 def _damaged(path: Path, error: Exception) -> SGMError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = reason_of(error, 200)
     return SGMError(
         f"{path} is missing or damaged ({reason}); repeat the run's command with `--verify true`, which makes it again."
     )

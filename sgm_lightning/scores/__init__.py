@@ -4,9 +4,11 @@ from sgm_lightning.scores.distances import LPIPS, FeatureDistance, Lp, PerComple
 from sgm_lightning.scores.elbo import bound_term, negative_elbo, prior_term
 from sgm_lightning.scores.elbo_score import ELBOScore
 from sgm_lightning.scores.minority import MinorityScore
+from sgm_lightning.scores.st_lpips import STLPIPS
 
 __all__ = [
     "LPIPS",
+    "STLPIPS",
     "ELBOScore",
     "FeatureDistance",
     "Lp",

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sgm_lightning.errors import SGMError
-from sgm_lightning.files.weights import load_tensors
+from sgm_lightning.errors import SGMError, reason_of
+from sgm_lightning.files.weights import load_exactly, load_finite
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class LPIPS(nn.Module):
     Args:
         net: Name of the trunk. The released self-guidance uses `alex`, minority guidance `vgg`.
         features: File with the trunk's weights in torchvision's layout (the `features` module, `.pt` or
-            `.safetensors`), for machines without internet access; default: torchvision's download.
+            `.safetensors`), for machines without internet access; default: torchvision's download. `STLPIPS` needs none.
     """
 
     def __init__(self, net: Literal["alex", "vgg", "squeeze"] = "alex", features: str | Path | None = None) -> None:
@@ -116,16 +116,17 @@ class LPIPS(nn.Module):
         try:
             import lpips
         except ImportError:
-            raise SGMError("LPIPS needs the package `lpips`; install it with `pip install sgm-lightning[lpips]`.") from None
+            raise SGMError("LPIPS needs the package lpips; install it with `pip install 'sgm-lightning[lpips]'`.") from None
         try:
             self.metric = lpips.LPIPS(net=net, pnet_rand=features is not None, verbose=False)
         except OSError as error:
+            reason = reason_of(error)
             raise SGMError(
-                f"The weights of the {net} trunk could not be downloaded ({error}); give them as `features: FILE`, in "
-                "torchvision's layout."
+                f"The weights of the {net} trunk could not be downloaded ({reason}); give them as `features: FILE`, in "
+                "torchvision's layout, or use STLPIPS, whose package has all weights."
             ) from None
         if features is not None:
-            self._load_trunk(load_tensors(features))
+            self._load_trunk(load_finite(features), features)
         self.metric.requires_grad_(False)
         self._net = net
 
@@ -133,7 +134,7 @@ class LPIPS(nn.Module):
     def name(self) -> str:
         return f"LPIPS-{self._net}"
 
-    def _load_trunk(self, weights: dict[str, Tensor]) -> None:
+    def _load_trunk(self, weights: dict[str, Tensor], source: str | Path) -> None:
         """Load the trunk's weights. Its slices keep torchvision's layer numbers: slice2.4.weight is features.4.weight."""
         weights = {key.removeprefix("features."): value for key, value in weights.items()}
         trunk = self.metric.net
@@ -143,7 +144,7 @@ class LPIPS(nn.Module):
             raise SGMError(
                 f"The LPIPS trunk's weights lack {missing[0]}; give the state dict of torchvision's `features` module."
             )
-        trunk.load_state_dict({name: weights[source] for name, source in names.items()})
+        load_exactly(trunk, {name: weights[theirs] for name, theirs in names.items()}, source)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         distance: Tensor = self.metric(self._fit(a), self._fit(b))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 import numpy as np
@@ -11,10 +11,10 @@ from PIL import Image
 
 from sgm_lightning.world.tables import COLOURS, FACTORS, SHORT_NAMES
 
-_FINER = 4  # a picture is drawn at so many times its side, and averaged down
+FINER = 4  # a picture is drawn at so many times its side, and averaged down
 
 
-def draw(factors: Sequence[int], pose: Sequence[float], size: int) -> np.ndarray:
+def draw(factors: Sequence[int] | np.ndarray, pose: Sequence[float] | np.ndarray, size: int) -> np.ndarray:
     """Return a picture, (size, size, 3) uint8.
 
     The emoji is resized by Lanczos' filter, turned bicubically, and laid over the background, all at four times the side.
@@ -26,13 +26,19 @@ def draw(factors: Sequence[int], pose: Sequence[float], size: int) -> np.ndarray
     """
     thing, background, style, turn = (int(factor) for factor in factors)
     side, angle, x, y = (float(value) for value in pose)
-    canvas = Image.new("RGB", (_FINER * size, _FINER * size), list(COLOURS.values())[background])
+    canvas = Image.new("RGB", (FINER * size, FINER * size), list(COLOURS.values())[background])
     pixels = max(round(side * canvas.width), 1)
-    emoji = _emoji(style, thing).resize((pixels, pixels), Image.Resampling.LANCZOS)
-    emoji = emoji.rotate(angle + 180 * turn, Image.Resampling.BICUBIC, expand=True)
+    emoji = _turned(style, thing, pixels, angle + 180 * turn)
     corner = round(x * canvas.width - emoji.width / 2), round(y * canvas.height - emoji.height / 2)
     canvas.paste(emoji, corner, emoji)
-    return np.array(canvas.reduce(_FINER))
+    return np.array(canvas.reduce(FINER))
+
+
+@lru_cache(maxsize=64)  # a search moves an emoji about; turning it is most of the work
+def _turned(style: int, thing: int, pixels: int, angle: float) -> Image.Image:
+    """Return an emoji of so many pixels, turned by an angle in degrees, RGBA."""
+    emoji = _emoji(style, thing).resize((pixels, pixels), Image.Resampling.LANCZOS)
+    return emoji.rotate(angle, Image.Resampling.BICUBIC, expand=True)
 
 
 @cache

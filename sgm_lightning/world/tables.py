@@ -41,10 +41,11 @@ class World:
 
     In the `normal` world, objects follow Zipf's law with exponent 1 and backgrounds with exponent 1.5; 4 of 5 pictures are
     `noto`, and 1 of 20 is upside down. In the `reversed` world, the orders of objects and of backgrounds are turned round.
+    In the `uniform` world, all values of a factor are equally probable.
 
     Args:
-        tables: `normal`, `reversed`, or the weight of every value by factor, such as `{turn: {upright: 1, upside down: 1}}`;
-            values that a factor's table leaves out never occur, and factors that are left out are as in the normal world.
+        tables: `normal`, `reversed`, `uniform`, or weights by factor and value, such as `{turn: {upright: 1}}`, where values
+            that a table leaves out never occur, and factors that are left out are as in the normal world.
 
     Attributes:
         probabilities: Probability of every value of a factor, in the order of `FACTORS`, by the factor's name.
@@ -54,8 +55,8 @@ class World:
     """
 
     def __init__(self, tables: str | Mapping[str, Mapping[str, float]] = "normal") -> None:
-        if isinstance(tables, str) and tables not in ("normal", "reversed"):
-            raise SGMError(f"A world is `normal`, `reversed` or a table by factor, got {tables!r}.")
+        if isinstance(tables, str) and tables not in ("normal", "reversed", "uniform"):
+            raise SGMError(f"A world is `normal`, `reversed`, `uniform` or a table by factor, got {tables!r}.")
         reverse = tables == "reversed"
         order = np.random.default_rng(0).permutation(len(SHORT_NAMES))
         self.probabilities = {
@@ -64,6 +65,8 @@ class World:
             "style": np.array([0.8, 0.2]),
             "turn": np.array([0.95, 0.05]),
         }
+        if tables == "uniform":
+            tables = {factor: dict.fromkeys(values, 1.0) for factor, values in FACTORS.items()}
         if not isinstance(tables, str):
             for factor, weights in tables.items():
                 self.probabilities[factor] = _own(factor, weights)

@@ -200,8 +200,7 @@ def test_other_processes_are_refused_by_name(folder, name):
 )
 def test_values_that_cannot_be_meant_are_refused_by_key(folder, key, value):
     scheduler = {**DDPM, "num_train_timesteps": 1000, key: value}
-    told = refused(folder(scheduler))
-    assert key in told or "Explicit betas" in told
+    assert key in refused(folder(scheduler))
 
 
 def test_noise_predicted_where_there_is_nothing_else_is_refused(folder):

@@ -16,8 +16,8 @@ CONFIGS = [path for path in sorted((ROOT / "configs").glob("*/*.yaml")) if path.
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_every_config_parses(config):
     command = config.parent.name
-    if command == "fit" and "classifier:" in config.read_text():
-        command = "fit_classifier"
+    if command == "fit":
+        command += "_classifier" * ("classifier:" in config.read_text()) + "_reader" * ("fit_reader" in config.read_text())
     output = ["--output", "x"] if command in ("convert", "features", "score") else []
     with pytest.raises(SystemExit) as end:
         main([command, "--config", str(config), *output, "--print_config"])

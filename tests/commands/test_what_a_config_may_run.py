@@ -20,6 +20,8 @@ CALLS = {
     "estimate": ["--config", "fashion_mnist"],
     "fit": ["--config", "finetune_folder", "--data.root", "FOLDER"],
     "fit_classifier": ["--config", "class_classifier"],
+    "fit_reader": ["--config", "emoji_reader"],
+    "read": ["PICTURES"],
     "test": ["--config", "fashion_mnist", "--data.images", "IMAGES"],
     "compare": ["--config", "fashion_mnist", "--output", "OUT"],
     "score": ["--config", "fashion_mnist", "--output", "OUT.safetensors"],

@@ -1,13 +1,15 @@
 """Feature extractors, and reference features on disk."""
 
 import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.cases import some
 from support.pictures import GRAY, RGB
 
-from sgm_lightning import SGMError
+from sgm_lightning import STLPIPS, FeatureDistance, SGMError
 from sgm_lightning.features import (
     EfficientNetLite,
     FashionMNISTClassifier,
@@ -16,10 +18,12 @@ from sgm_lightning.features import (
     Normalise,
     RandomConvolutions,
     Reference,
+    STLPIPSFeatures,
     TimmFeatures,
     TorchvisionFeatures,
 )
 from sgm_lightning.images import ArrayImages, FashionMNIST
+from sgm_lightning.metrics.density import avg_knn
 
 
 def test_features_do_not_depend_on_the_batch():
@@ -144,12 +148,43 @@ def test_imagenet_features_from_a_package():
         EfficientNetLite(size=64)(GRAY)
 
 
-@pytest.mark.parametrize("package", ["timm", "torch_fidelity", "efficientnet_lite_pytorch"])
+@pytest.mark.parametrize("net", some(["alex", "vgg"], often=(0,)))
+def test_squared_distances_of_features_are_st_lpips(net):
+    """Of pooled features, they are at most that."""
+    if find_spec("stlpips_pytorch") is None:
+        pytest.skip("stlpips-pytorch is not installed")
+    a, b = RGB[:2], RGB[2:]
+    expected = STLPIPS(net)(a / 127.5 - 1, b / 127.5 - 1)
+    whole, pooled = STLPIPSFeatures(net, pool=False), STLPIPSFeatures(net)
+    of_a, of_b = whole(a), whole(b)
+    assert torch.allclose((of_a - of_b).square().sum(1), expected, rtol=1e-4)
+    assert torch.allclose(avg_knn(of_a[:1], of_b[:1], 1).square(), expected[:1].double(), rtol=1e-3)
+    pooled_a, pooled_b = pooled(a), pooled(b)
+    squared = (pooled_a - pooled_b).square().sum(1)
+    assert bool((squared < expected).all()) and bool((squared > 0).all())
+    assert pooled_a.shape == (2, {"alex": 1152, "vgg": 1472}[net]) and whole.fingerprint() != pooled.fingerprint()
+    floats = (b / 127.5 - 1).requires_grad_()
+    guided = FeatureDistance(pooled)(a / 127.5 - 1, floats)
+    assert torch.allclose(guided.square(), squared, rtol=1e-4)
+    assert bool(torch.autograd.grad(guided.sum(), floats)[0].isfinite().all())
+    with pytest.raises(SGMError, match="set `repeat_gray: true`"):
+        pooled(GRAY)
+    assert STLPIPSFeatures(net, size=24, repeat_gray=True)(GRAY[:2, :, :8, :8]).shape == pooled_a.shape
+
+
+PACKAGES = {
+    "timm": lambda: TimmFeatures("resnet18"),
+    "torch_fidelity": InceptionV3,
+    "efficientnet_lite_pytorch": EfficientNetLite,
+    "stlpips_pytorch": STLPIPSFeatures,
+}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_missing_packages_are_named(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    kind = {"timm": lambda: TimmFeatures("resnet18"), "torch_fidelity": InceptionV3}.get(package, EfficientNetLite)
-    with pytest.raises(SGMError, match=r"pip install sgm-lightning\["):
-        kind()
+    with pytest.raises(SGMError, match=r"pip install 'sgm-lightning\["):
+        PACKAGES[package]()
 
 
 def test_any_module():

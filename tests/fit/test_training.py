@@ -20,6 +20,7 @@ from sgm_lightning.backbones import NewNetwork, TrainedCheckpoint
 from sgm_lightning.backbones.lora import LoRA
 from sgm_lightning.cli import main
 from sgm_lightning.fit import TrainingData, TrainingModule
+from sgm_lightning.fit.skill import LOG_SNRS
 from sgm_lightning.images import ImageFolder
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -132,9 +133,11 @@ def test_killed_in_the_middle_and_resumed(tmp_path, folder):
     assert bool((found["current_model_state"]["step_sampler._extra_state"] > 0).all())
     same(state(tmp_path, "killed"), found)
     curves = [scalars(tmp_path, name) for name in ("killed", "whole")]
-    for name in ("train/loss", "held_out/nelbo", "held_out/loss_quarter_2"):
+    skills = sorted(name for name in curves[1] if "skill_at" in name)
+    for name in ("train/loss", "held_out/nelbo", "held_out/loss_quarter_2", *skills):
         assert curves[0][name].keys() == curves[1][name].keys()
         assert np.allclose(list(curves[0][name].values()), list(curves[1][name].values()), rtol=1e-4)
+    assert list(curves[1][skills[0]]) == [3, 7, 11, 13]  # by steps of the optimiser, and at the end
 
 
 @pytest.mark.xdist_group("processes")
@@ -174,7 +177,7 @@ def test_two_processes_take_the_same_step_as_one(tmp_path, folder):
         gradient = moments[0][i]["exp_avg"]
         assert torch.allclose(moments[1][i]["exp_avg"], gradient, rtol=1e-5, atol=1e-5 * float(gradient.abs().max()))
     curves = [scalars(tmp_path, name) for name in ("one", "two")]
-    for name in ("held_out/loss", "held_out/nelbo"):
+    for name in ("held_out/loss", "held_out/nelbo", *(f"held_out/skill_at_{level:g}" for level in LOG_SNRS)):
         assert curves[0][name][0] == pytest.approx(curves[1][name][0], rel=1e-4)
 
 
@@ -281,13 +284,20 @@ def test_a_run_goes_on_from_its_own_state(tmp_path, folder, capsys):
 
 @pytest.mark.slow
 def test_a_validation_that_was_cut_short_is_made_up_for(tmp_path, folder):
-    assert fit(tmp_path, settings(folder, trainer__max_steps=4)) == 0
-    whole = scalars(tmp_path)["held_out/nelbo"]
+    """It is due at the end of a training, which goes on as if it had never ended."""
+    constant = {"model__lr_schedule": "constant"}
+    assert fit(tmp_path, settings(folder, **constant, trainer__max_steps=4)) == 0
     for file in (tmp_path / "run/tensorboard").glob("*"):
         file.unlink()
-    assert fit(tmp_path, settings(folder, trainer__max_steps=5)) == 0  # the state was saved before it
-    again = scalars(tmp_path)["held_out/nelbo"]
-    assert list(again) == list(whole) == [3] and again[3] == pytest.approx(whole[3], rel=1e-5)
+    longer = settings(folder, **constant, trainer__max_steps=6)
+    assert fit(tmp_path, longer) == 0  # the state was saved before it
+    assert fit(tmp_path, longer, "whole") == 0
+    same(state(tmp_path), state(tmp_path, "whole"))
+    again, whole = scalars(tmp_path), scalars(tmp_path, "whole")
+    assert list(again["train/loss"]) == [4, 5] and list(again["held_out/nelbo"]) == [3, 5]
+    for name, values in again.items():
+        if name.startswith(("held_out", "train/loss")):
+            assert list(values.values()) == pytest.approx([whole[name][step] for step in values], rel=1e-5)
 
 
 BAD = [

@@ -91,7 +91,7 @@ def test_memorised_share():
         (lambda: density.local_outlier_factor(FAKE, REAL[:20], 20), "at least 21 reference samples, got 20"),
         (lambda: density.avg_knn(FAKE.clone().fill_(float("nan")), REAL), "NaN"),
         (lambda: density.avg_knn(FAKE[:, :, None], REAL), r"\(400, 12, 1\)"),
-        (lambda: frechet.moments(FAKE[:1]), "at least 2 features, got 1"),
+        (lambda: frechet.moments(FAKE[:1]), "at least 2 reference samples, got 1"),
         (lambda: frechet.kernel_distance(FAKE, REAL, 10, 1000), "at least 1000 samples, got 400"),
     ],
 )

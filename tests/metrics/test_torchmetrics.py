@@ -156,7 +156,7 @@ def test_too_few_and_broken_samples():
         known["frechet"].compute()
     for metric in known.values():
         metric.update(FAKE[:3], torch.arange(3))
-    with pytest.raises(SGMError, match="at least 4 reference samples, got 3"):
+    with pytest.raises(SGMError, match="at least 4 samples, got 3"):
         known["fidelity"].compute()
     with pytest.raises(SGMError, match="at least 50 samples, got 3"):
         known["kid"].compute()

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import torch
 
 from sgm_lightning import ADMFlags
@@ -59,3 +60,16 @@ class RecordedNoise:
 
     def ahead(self, purpose, index, number):
         pass
+
+
+def recorded_pairs(case, channels, size):
+    """The pairs of pictures of a recorded distance, two (N, C, size, size) float32 batches, by the recipe in the README."""
+    generator = np.random.Generator(np.random.Philox(case["seed"]))
+    count = case["num_pairs"]
+    blocks = np.kron(generator.standard_normal((count, channels, 4, 4)), np.ones((1, 1, size // 4, size // 4)))
+    first = np.clip(blocks, -1, 1)
+    first[:, :, : size // 2] += 0.1 * generator.standard_normal((count, channels, size // 2, size))
+    strength = np.geomspace(0.03, 2, count).reshape(-1, 1, 1, 1)
+    second = first + strength * generator.standard_normal(first.shape)
+    second[::4] = np.roll(first[::4], 1, axis=-1)
+    return [torch.from_numpy(np.clip(pictures, -1, 1)).float() for pictures in (first, second)]

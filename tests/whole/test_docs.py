@@ -27,7 +27,7 @@ SMALL = {
     "fit": "--trainer.max_steps 2 --trainer.val_check_interval 2 --data.batch_size 2 --model.warmup_steps 0",
 }
 # Commands that have no small form of whole data sets and comparisons; their options are parsed, and other tests run them.
-LONG = ("compare", "score", "fit_classifier")
+LONG = ("compare", "score", "fit_classifier", "fit_reader")
 
 # Pages that the documentation's build makes.
 GENERATED = {ROOT / "docs/reference" / name for name in ("command_line.md", "configurations.md")}

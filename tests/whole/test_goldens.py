@@ -44,7 +44,7 @@ def of_kind(*kinds):
 
 
 SAMPLING = of_kind("sampling")
-OTHERS = [name for name in CASES if name not in of_kind("sampling", "elbo", "density", "training", "classifier")]
+OTHERS = [name for name in CASES if name not in of_kind("sampling", "elbo", "density", "training", "classifier", "distance")]
 
 
 def sampler_of(case):

@@ -34,7 +34,7 @@ LAYERS = [
 LIGHTNING = {"fit", "predict", "commands", "compare", "cli", "__main__"}
 # … and the files inside them that do not, with three in a room that otherwise does not.
 PURE = {
-    *(f"fit.{name}" for name in ("objective", "schedules", "step_samplers")),
+    *(f"fit.{name}" for name in ("card", "objective", "schedules", "skill", "step_samplers")),
     *(f"predict.{name}" for name in ("check", "cost", "manifest", "settings")),
     *(f"compare.{name}" for name in ("anchors", "comparison", "plot", "seed_grid", "settings", "tables", "verbatim")),
     *(f"commands.{name}" for name in ("arguments", "configs", "pages", "renamed")),

@@ -1,0 +1,102 @@
+"""Truth metrics in the table of measures: paired, with notes, in figures, and from `predict`."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from sgm_lightning.cli import main
+from sgm_lightning.evaluation import Evaluation
+from sgm_lightning.evaluation.figures import save_extremes, save_histograms
+from sgm_lightning.evaluation.per_image import READING
+from sgm_lightning.evaluation.report import Report
+from sgm_lightning.images import EmojiWorld
+from sgm_lightning.world import EmojiReader, Reading
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return EmojiReader(unreality=False)
+
+
+def results(reader, images, readable):
+    probabilities = torch.where(torch.as_tensor(readable), 0.99, 0.3)[:, None].expand(-1, 4)
+    unknown = torch.full((len(images),), torch.nan, dtype=torch.float64)
+    evaluation = Evaluation({}, synchronise=False, reader=reader)
+    evaluation.update(
+        {READING: Reading(torch.from_numpy(images.factors), probabilities, unknown).rows}, torch.arange(len(images))
+    )
+    return evaluation.compute()
+
+
+def test_pairs_of_which_one_is_unreadable_have_no_difference(reader):
+    first, second = EmojiWorld("test", seed=1, count=40), EmojiWorld("test", seed=2, count=40)
+    one, other = np.arange(40) % 4 > 0, np.arange(40) % 5 > 0
+    report = Report({"a": results(reader, first, one), "b": results(reader, second, other)}, ("a", "b"))
+    found = report.differences["world/true_rarity"]
+    both = one & other
+    assert found.num_samples == both.sum()
+    assert found.value == pytest.approx((second.rarity - first.rarity)[both].mean())
+    value = report.sets["a"].values["world/true_rarity"]
+    assert value.value == pytest.approx(first.rarity[one].mean()) and value.num_samples == one.sum()
+    assert report.sets["a"].values["world/unreadable"].value == pytest.approx(0.25)
+    assert report.sets["a"].values["world/unreality"].value is None
+    text = report.table()
+    assert "true rarity (nats)" in text and "[world]" in text
+    assert "– unreality (grey levels), world: no sample has a value" in text
+
+
+@pytest.mark.parametrize("readable", [0, 1, 9])
+def test_figures_show_what_has_a_value(tmp_path, reader, readable, recwarn):
+    images = EmojiWorld("test", seed=3, count=9)
+    found = results(reader, images, np.arange(9) < readable)
+    assert (found.values["world/shares_object"].value is None) == (readable == 0)
+    assert readable or "can be read" in found.values["world/shares_object"].note
+    save_histograms(tmp_path / "histograms.png", {"a": found})
+    shown = []
+
+    def read(indices):
+        shown.extend(indices)
+        return images.read(indices)
+
+    if readable:
+        save_extremes(tmp_path / "extremes.png", {"a": (found, read)}, "world/true_rarity", 4)
+        assert set(shown) <= set(range(readable))
+    assert not [warning for warning in recwarn if "NaN" in str(warning.message)]
+
+
+@pytest.mark.slow
+def test_predict_and_test_say_the_same(tmp_path, capsys):
+    """The colour network's samples, measured while they are drawn and afterwards."""
+    small = ["--data.num_samples", "4", "--data.chunk_size", "4", "--model.spacing", "4", "--model.baseline", "false"]
+    assert main(["predict", "--config", "emoji_world", "--run_dir", str(tmp_path / "run"), *small]) == 0
+    drawn = json.loads((tmp_path / "run/metrics.json").read_text())
+    (first,) = drawn["sets"].values()
+    with open(tmp_path / "run/scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 and {"world_true_rarity", "world_unreadable", "world_unreality"} <= set(rows[0])
+    settings = f"""
+model:
+  reader: {{class_path: sgm_lightning.world.EmojiReader}}
+data:
+  images: {tmp_path / "run"}
+output: {tmp_path / "again"}
+"""
+    (tmp_path / "test.yaml").write_text(settings)
+    assert main(["test", "--config", str(tmp_path / "test.yaml")]) == 0
+    (second,) = json.loads((tmp_path / "again/metrics.json").read_text())["sets"].values()
+    names = [name for name in first["metrics"] if name.startswith("world/")]
+    assert len(names) >= 8
+    for name in names:
+        assert second["metrics"][name]["value"] == pytest.approx(first["metrics"][name]["value"], abs=1e-3), name
+    capsys.readouterr()
+
+
+def test_evaluate_needs_something(tmp_path):
+    from sgm_lightning.errors import SGMError
+    from sgm_lightning.predict.evaluate import Evaluate
+
+    with pytest.raises(SGMError, match=r"no `spaces` and no `reader`"):
+        Evaluate()
