@@ -50,11 +50,6 @@ class Reference:
                 raise SGMError(f"There are no reference features at {file}; name the `images` to take them of.")
             save_reference(file, self.images, extractor)
         found, text = _read(file)
-        if self.images is not None and len(found) != len(self.images):
-            raise SGMError(
-                f"{file} must hold features of the {len(self.images)} images of {self.images.name}, got {len(found)}; "
-                "remove it to make it anew."
-            )
         if text["extractor"] != made_by:
             raise SGMError(
                 f"{file} holds features of {text['features']}, another extractor or other weights than "
@@ -62,6 +57,11 @@ class Reference:
             )
         if self.images is not None and text["images"] != self.images.pixels_sha256():
             raise SGMError(f"{file} holds features of {text['name']}, other images than {self.images.name}; remove it.")
+        if self.images is not None and len(found) != len(self.images):
+            raise SGMError(
+                f"{file} must hold features of the {len(self.images)} images of {self.images.name}, got {len(found)}; "
+                "remove it to make it anew."
+            )
         return found.float(), {"name": text["name"], "num_samples": len(found), "sha256": text["images"]}
 
 
