@@ -187,9 +187,13 @@ def refusal(work, given=None):
 
 
 def check_sentence(sentence, given=None):
-    """Fail unless it is one line, and of a length that can be read, and does not tell of memory that ran out."""
+    """Fail unless it is one line, and of a length that can be read, and does not tell of tensors that found no memory.
+
+    Python's own MemoryError may be told: where a pickle says that 4 GiB of text follow, reading the file asks for so much
+    address space, which the limit here refuses, and of which a reader without it would touch no more than the file has.
+    """
     assert sentence.isprintable() and 20 < len(sentence) < 1500, f"{sentence!r:.2000} for {_text(given)}"
-    assert "alloc" not in sentence and "MemoryError" not in sentence, f"{sentence} for {_text(given)}"
+    assert "alloc" not in sentence, f"{sentence} for {_text(given)}"
 
 
 def _text(given):
