@@ -34,9 +34,9 @@ def metrics(folder):
 def close(found, expected, path=""):
     """Equal but for float32's last digits.
 
-    A standard error, a spread of nearly equal numbers, shows more of them, and so does the end of an interval of seven values,
-    which is nearly one of them and not their mean; so does KID, which is a difference of means of
-    kernels that are all about one: its error is absolute, some 1e-7 of one.
+    A standard error, a spread of nearly equal numbers, shows more of them, and so does the end of an interval of seven
+    values, which is nearly one of them and not their mean. So does KID, which is a difference of means of kernels that are
+    all about one: its error is absolute, some 1e-7 of one.
     """
     if isinstance(expected, dict):
         assert found.keys() == expected.keys()
