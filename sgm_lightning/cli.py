@@ -100,7 +100,9 @@ def main(args: list[str] | None = None) -> int:
         # If the command line is that of the process, the process ends next. Late signals from peers that stop as well must
         # neither change its exit status nor suppress its message.
         with stop_signals.handling(for_good=own), _short_thread_errors():
-            _function(COMMANDS[args[0]])(args)
+            with _no_search_for_garbage(for_good=own):
+                function = _function(COMMANDS[args[0]])
+            function(args)
     except Interrupted as stop:
         if _first_process():
             print(f"interrupted ({stop}): what is finished is safe; the same command resumes.", file=sys.stderr)
@@ -113,16 +115,27 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _function(command: Command) -> Callable[[list[str]], object]:
-    """Import the function of a command. What its imports make stays, so nothing is looked through for garbage meanwhile."""
+    """Import the function of a command."""
     module, name = command.run.split(":")
+    function: Callable[[list[str]], object] = getattr(import_module(f"sgm_lightning.{module}"), name)
+    return function
+
+
+@contextmanager
+def _no_search_for_garbage(for_good: bool) -> Iterator[None]:
+    """Look for no garbage meanwhile; if `for_good`, never among what is made meanwhile.
+
+    What imports make stays: almost a million objects for `predict`, and each search among them takes a second.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
-        function: Callable[[list[str]], object] = getattr(import_module(f"sgm_lightning.{module}"), name)
+        yield
+        if for_good:
+            gc.freeze()
     finally:
         if enabled:
             gc.enable()
-    return function
 
 
 def _first_process() -> bool:
