@@ -134,10 +134,10 @@ def test_killed_in_the_middle_and_resumed(tmp_path, folder):
     same(state(tmp_path, "killed"), found)
     curves = [scalars(tmp_path, name) for name in ("killed", "whole")]
     skills = sorted(name for name in curves[1] if "skill_at" in name)
+    assert len(skills) > 1
     for name in ("train/loss", "held_out/nelbo", "held_out/loss_quarter_2", *skills):
         assert curves[0][name].keys() == curves[1][name].keys()
         assert np.allclose(list(curves[0][name].values()), list(curves[1][name].values()), rtol=1e-4)
-    assert list(curves[1][skills[0]]) == [3, 7, 11, 13]  # by steps of the optimiser, and at the end
 
 
 @pytest.mark.xdist_group("processes")
