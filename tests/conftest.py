@@ -28,7 +28,10 @@ def pytest_collection_finish():
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Refuse to run where tests that share a cluster, or processes of their own, would not be kept in one worker."""
+    """Refuse to run where tests that share a cluster would not be kept in one worker, or names differ between workers."""
+    changing = [item.nodeid for item in items if " at 0x" in item.nodeid]
+    if changing:
+        raise pytest.UsageError(f"The name of a test holds an address, which no other process has: {changing[0]}")
     if getattr(config.option, "loadgroup", False):
         apart = [item.nodeid for item in items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
         if apart:

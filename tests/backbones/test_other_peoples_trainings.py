@@ -6,14 +6,13 @@ import zipfile
 import pytest
 import torch
 from support.cases import some
-from support.mutations import deep, refusal, torch_save
+from support.mutations import REMOVED, deep, refusal, torch_save
 from support.networks import tiny
 
 from sgm_lightning.backbones import TrainedCheckpoint
 from sgm_lightning.backbones.lora import LoRA
 from sgm_lightning.backbones.trained import training_state
 
-REMOVED = object()
 BACKBONE = ("sgm_lightning", "backbone")
 NETWORK = (*BACKBONE, "network")
 STATE = "state_dict"

@@ -9,14 +9,13 @@ import torch
 from safetensors.torch import save_file
 from support.cases import some
 from support.classifiers import TINY
-from support.mutations import STRANGE, TENSORS, damaged, deep, mutated, refusal, torch_save
+from support.mutations import REMOVED, STRANGE, TENSORS, damaged, deep, mutated, refusal, torch_save
 
 from sgm_lightning.classifiers import ClassifierFlags, NewClassifier, StackedClassifier, TrainedClassifier, save_classifier
 from sgm_lightning.classifiers.description import description
 from sgm_lightning.classifiers.trained import KEY
 
 HEAD = {**TINY, "image_size": 4, "in_channels": 32, "channel_mult": "1"}
-REMOVED = object()
 PART = ("classifier",)
 FLAGS = (*PART, "extractor", "flags")
 

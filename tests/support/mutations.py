@@ -16,6 +16,16 @@ from sgm_lightning.errors import told
 from support.configs import places
 
 
+class _Removed:
+    """A place to be removed; its name is the same in every process, as names of tests must be."""
+
+    def __repr__(self):
+        return "removed"
+
+
+REMOVED = _Removed()
+
+
 def deep(depth=10_000):
     """A list in a list in a list …"""
     value = []
