@@ -58,7 +58,6 @@ def measure(
     """
     torch.set_num_threads(threads)
     denoiser = DiffusersCheckpoint(checkpoint).load().denoiser("250")
-    denoiser.calls.autocast_dtype = torch.bfloat16
     images = pictures_of(world, pictures, count)
     table = truth(images, world)
     columns: dict[str, list[np.ndarray]] = {}

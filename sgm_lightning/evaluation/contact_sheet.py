@@ -11,31 +11,43 @@ from matplotlib.figure import Figure
 
 from sgm_lightning.evaluation.grid import add_image, save_figure
 
-_INCH, _CAPTION, _TITLE, _GAP = 1.4, 0.42, 0.36, 0.06  # side of an image, and heights, in inches
+_CAPTION, _TITLE, _GAP = 0.42, 0.36, 0.06  # heights and distances in inches
 
 
-def save_contact_sheet(path: Path, blocks: Sequence[tuple[str, np.ndarray, Sequence[str]]], columns: int = 5) -> None:
-    """Write titled blocks of images, one below the other, with a caption under every image.
+def save_contact_sheet(
+    path: Path,
+    blocks: Sequence[tuple[str, np.ndarray, Sequence[str]]],
+    columns: int = 5,
+    beside: bool = False,
+    inch: float = 1.4,
+) -> None:
+    """Write titled blocks of images with a caption under every image.
 
     Args:
         path: PNG file to write.
         blocks: Title, (N, H, W, C) uint8 images and N captions of each block.
-        columns: Number of images in a line.
+        columns: Number of images in a line of a block.
+        beside: Whether a block stands to the right of the one before, instead of below it.
+        inch: Side of an image, with the gap around it, in inches.
     """
-    lines = [math.ceil(len(images) / columns) for _, images, _ in blocks]
-    width = _INCH * columns
-    height = sum(_TITLE + (_INCH + _CAPTION) * count for count in lines)
+    # A line takes a ninth of an inch.
+    caption = max(_CAPTION, 0.11 * max((text.count("\n") + 1 for *_, texts in blocks for text in texts), default=1))
+    heights = [_TITLE + (inch + caption) * math.ceil(len(images) / columns) for _, images, _ in blocks]
+    block_width = inch * columns + (inch / 2 if beside else 0)
+    width = block_width * len(blocks) if beside else block_width
+    height = max(heights) if beside else sum(heights)
     figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
-    top = 0.0
-    for (title, images, captions), count in zip(blocks, lines, strict=True):
-        figure.text(_GAP / width, 1 - (top + _TITLE / 2) / height, title, fontsize=11, va="center")
-        for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+    start, top = 0.0, 0.0
+    for (title, images, captions), own in zip(blocks, heights, strict=True):
+        figure.text((start + _GAP) / width, 1 - (top + _TITLE / 2) / height, title, fontsize=11, va="center")
+        for number, (image, text) in enumerate(zip(images, captions, strict=True)):
             row, column = divmod(number, columns)
-            left, upper = _INCH * column, top + _TITLE + (_INCH + _CAPTION) * row
-            side = _INCH - 2 * _GAP
-            box = ((left + _GAP) / width, 1 - (upper + _INCH - _GAP) / height, side / width, side / height)
+            left, upper = start + inch * column, top + _TITLE + (inch + caption) * row
+            side = inch - 2 * _GAP
+            box = ((left + _GAP) / width, 1 - (upper + inch - _GAP) / height, side / width, side / height)
             add_image(figure, box, image)
-            below = 1 - (upper + _INCH) / height
-            figure.text((left + _INCH / 2) / width, below, caption, fontsize=7, ha="center", va="top", color="0.3")
-        top += _TITLE + (_INCH + _CAPTION) * count
+            below = 1 - (upper + inch) / height
+            size = 7 if inch >= 1.2 else 6
+            figure.text((left + inch / 2) / width, below, text, fontsize=size, ha="center", va="top", color="0.3")
+        start, top = (start + block_width, top) if beside else (start, top + own)
     save_figure(path, figure)

@@ -26,7 +26,7 @@ from sgm_lightning.evaluation.statistics import FEW, mean_estimate
 from sgm_lightning.metrics import FrechetDistance
 from sgm_lightning.metrics.indexed import IndexedMetric, PerSample, PerSampleMetric
 from sgm_lightning.metrics.neighbours import TooFew
-from sgm_lightning.world import EmojiReader
+from sgm_lightning.world import EmojiReader, Reading
 
 # Order of the rows of tables; user-defined metrics follow.
 WORLD = "world"
@@ -97,6 +97,7 @@ class Evaluation(nn.Module):
                 results.values[measure.key] = _mean(results.per_sample[measure.key], measure)
         if self.truth:
             _compute(WORLD, dict(self.truth.items()), results)  # type: ignore[arg-type]
+            results.factors = Reading.of_rows(self.truth["shares"].ordered()[1]).factors.cpu().numpy()  # type: ignore[operator]
         for name, space in self.spaces.items():
             collection: MetricCollection = self.metrics[name]  # type: ignore[assignment]
             metrics = dict(collection.items(keep_base=True, copy_state=False))

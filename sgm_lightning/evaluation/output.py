@@ -8,20 +8,24 @@ from typing import Any
 import matplotlib.image
 
 from sgm_lightning.evaluation.figures import Read, save_extremes, save_histograms, save_scatter
+from sgm_lightning.evaluation.headline import headline
 from sgm_lightning.evaluation.report import Report
 from sgm_lightning.evaluation.results import measures_in
+from sgm_lightning.evaluation.world_figure import RARITY, save_side_by_side
 from sgm_lightning.files.atomic import make_folder
 
 
 def summary(folder: Path, report: Report, figures: Path | None = None) -> str:
-    """Return the table that is printed at the end, and the paths of the other results."""
-    return f"Intervals, references: {folder / 'metrics.json'}; figures: {figures or folder}.\n\n{report.table()}"
+    """Return what is printed at the end: the first lines, the paths of the other results, and the table."""
+    first = "".join(f"{line}\n" for line in headline(report))
+    files = f"Intervals, references: {folder / 'metrics.json'}; figures: {figures or folder}."
+    return f"{first}{files}\n\n{report.table()}"
 
 
 def write_evaluation(
     folder: Path, report: Report, reads: dict[str, Read], experiment: Any = None, figures: Path | None = None
 ) -> None:
-    """Write `metrics.json`, `histograms.png`, `extremes.png` and, where both scores exist, `scatter.png`.
+    """Write `metrics.json`, `histograms.png`, `extremes.png`, and `scatter.png` or `side_by_side.png` where they apply.
 
     Args:
         folder: Folder to write into.
@@ -42,6 +46,9 @@ def write_evaluation(
         sets = {name: (results, reads[name]) for name, results in report.sets.items() if ranked in results.per_sample}
         save_extremes(figures / "extremes.png", sets, ranked)
         drawn += ["histograms", "extremes"]
+    if RARITY in columns:
+        save_side_by_side(figures / "side_by_side.png", {name: (own, reads[name]) for name, own in report.sets.items()})
+        drawn.append("side_by_side")
     if {"minority_score", "nelbo"} <= set(columns):
         save_scatter(figures / "scatter.png", report.sets)
         drawn.append("scatter")

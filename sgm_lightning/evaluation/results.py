@@ -51,12 +51,14 @@ class Results:
         per_sample: (N,) columns by name.
         values: Numbers by name, in the order of files.
         measures: Measure behind each number, by name, in the order of tables.
+        factors: (N, 4) int64 factors that a reader of the emoji world saw, or None without one.
     """
 
     index: np.ndarray
     per_sample: dict[str, np.ndarray] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
     measures: dict[str, Measure] = field(default_factory=dict)
+    factors: np.ndarray | None = None
 
 
 def measures_in(sets: Iterable[Results]) -> dict[str, Measure]:

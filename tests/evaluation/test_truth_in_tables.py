@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from sgm_lightning.cli import main
-from sgm_lightning.evaluation import Evaluation
+from sgm_lightning.evaluation import Evaluation, Results, world_figure
 from sgm_lightning.evaluation.figures import save_extremes, save_histograms
+from sgm_lightning.evaluation.headline import headline
 from sgm_lightning.evaluation.per_image import READING
 from sgm_lightning.evaluation.report import Report
 from sgm_lightning.images import EmojiWorld
@@ -65,6 +66,33 @@ def test_figures_show_what_has_a_value(tmp_path, reader, readable, recwarn):
         save_extremes(tmp_path / "extremes.png", {"a": (found, read)}, "world/true_rarity", 4)
         assert set(shown) <= set(range(readable))
     assert not [warning for warning in recwarn if "NaN" in str(warning.message)]
+
+
+def test_the_first_lines_are_sentences_of_the_method_and_the_ordinary_samples(reader):
+    first, second = EmojiWorld("test", seed=1, count=40), EmojiWorld("test", seed=2, count=40)
+    report = Report(
+        {"plain": results(reader, first, np.arange(40) > 3), "best": results(reader, second, np.arange(40) >= 0)}
+    )
+    alone = headline(report)
+    assert len(alone) == 3 and alone[2] == "plain: the share that cannot be read is 0.100 ± 0.048; best 0.000 ± 0.000."
+    report.pair = ("plain", "best")
+    assert headline(report)[2].startswith("best: the share that cannot be read is 0")
+    assert headline(Report({"other": Results(np.arange(3))})) == []
+
+
+def test_pictures_stand_side_by_side_the_rarest_first_and_what_is_unreadable_last(tmp_path, reader, monkeypatch):
+    images = EmojiWorld("test", seed=1, count=20)
+    found = results(reader, images, np.arange(20) > 2)
+    drawn = {}
+    monkeypatch.setattr(world_figure, "save_contact_sheet", lambda path, blocks, *_, **__: drawn.update(blocks=blocks))
+    world_figure.save_side_by_side(tmp_path / "a.png", {"plain": (found, images.read)}, count=10)
+    ((title, pictures, captions),) = drawn["blocks"]
+    order = sorted(range(3, 10), key=lambda i: -images.rarity[i])
+    np.testing.assert_array_equal(pictures[:7], images.read(order).permute(0, 2, 3, 1).numpy())
+    assert captions[7:] == ["cannot be read"] * 3 and "3 of 10 cannot be read" in title
+    for row, text in zip(order, captions, strict=False):
+        thing, turn, *_ = images.captions([row])[0].split(", ")
+        assert text.startswith(thing) and (turn in text) == (turn == "upside down")
 
 
 @pytest.mark.slow
