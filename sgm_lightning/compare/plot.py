@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from sgm_lightning.compare.comparison import Comparison
 from sgm_lightning.evaluation.figures import COLOURS
 from sgm_lightning.evaluation.grid import save_figure
-from sgm_lightning.evaluation.statistics import mean_estimate
+from sgm_lightning.evaluation.statistics import Estimate, mean_estimate
 
 _LARGEST, _SMALLEST, _ANCHOR = 34.0, 7.0, 9.0  # diameters in points
 
@@ -31,7 +31,7 @@ def save_plot(path: Path, comparison: Comparison) -> None:
     radii: list[float] = []
     handles: list[Line2D] = []
     for number, (name, row) in enumerate(rows.items(), 1):
-        x, y = (mean_estimate(row.results.per_sample[key], 1) for key in (comparison.realism, comparison.primary))
+        x, y = (_mean(row.results.per_sample[key]) for key in (comparison.realism, comparison.primary))
         cost = costs.get(name)
         size = _ANCHOR if cost is None else _diameter(cost, largest)
         colour = "0.55" if cost is None else COLOURS[len(handles) % len(COLOURS)]
@@ -44,6 +44,8 @@ def save_plot(path: Path, comparison: Comparison) -> None:
         text = f"{number}  {name}" + ("" if cost is None else f"  ({cost:.0f})")
         handles.append(Line2D([], [], marker=shape, color=colour, markersize=8, linestyle="none", alpha=0.8, label=text))
     axes.set_xlabel(f"{comparison.label(comparison.realism)}: more real →")
+    if comparison.measures[comparison.realism].lower:
+        axes.invert_xaxis()
     axes.set_ylabel(f"{comparison.label(comparison.primary)}: rarer →")
     axes.grid(color="0.93")
     axes.margins(0.08)
@@ -63,6 +65,11 @@ def save_plot(path: Path, comparison: Comparison) -> None:
     figure.draw_without_rendering()  # places of labels are in pixels: the layout must be known
     _number(axes, points, radii, figure.dpi / 72)
     save_figure(path, figure)
+
+
+def _mean(values: np.ndarray) -> Estimate:
+    """Return the mean of the images that have a value."""
+    return mean_estimate(values[~np.isnan(values)], 1)
 
 
 def _diameter(cost: float, largest: float) -> float:

@@ -45,6 +45,7 @@ class Measure:
         histogram: Whether the column has a panel among the histograms.
         partial: Whether images without a value (NaN) are left out of means and differences.
         averaged: Function from the column to the values that are averaged; None averages the column itself.
+        lower: Whether lower values are more real, where the measure is one of realism.
     """
 
     key: str
@@ -58,6 +59,7 @@ class Measure:
     histogram: bool = False
     partial: bool = False
     averaged: Callable[[np.ndarray], np.ndarray] | None = None
+    lower: bool = False
 
     @property
     def text(self) -> str:
@@ -83,8 +85,10 @@ MEASURES = (
     Measure("nelbo", "NELBO (bits/dim)", "sample", unit="bits per dimension; higher = rarer", histogram=True),
     Measure("true_rarity", "true rarity (nats)", "sample", "true_rarity", unit=_NATS, histogram=True, partial=True),
     Measure("rarest", "share of the rarest tenth", "sample", "rarest", unit="share"),
-    Measure("unreadable", "share unreadable", "sample", "unreadable", unit="share; lower = more real"),
-    Measure("unreality", "unreality (grey levels)", "sample", "unreality", unit="lower = more real", partial=True),
+    Measure("unreadable", "share unreadable", "sample", "unreadable", unit="share; lower = more real", lower=True),
+    Measure(
+        "unreality", "unreality (grey levels)", "sample", "unreality", unit="lower = more real", partial=True, lower=True
+    ),
     Measure("held_out_pairs", "share of held-out pairs", "sample", "held_out_pairs", unit="share"),
     *(Measure(f"shares_{name}", f"shares: {name}", "set", "shares", name, unit=_DISTANCE) for name in FACTORS),
     Measure("avg_knn", "AvgkNN (k={k})", "sample", "avg_knn", histogram=True),

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from sgm_lightning.cli import main
+from sgm_lightning.compare import plot
+from sgm_lightning.compare.comparison import Comparison, Row
 from sgm_lightning.evaluation import Evaluation, Results, world_figure
 from sgm_lightning.evaluation.figures import save_extremes, save_histograms
 from sgm_lightning.evaluation.headline import headline
@@ -93,6 +95,18 @@ def test_pictures_stand_side_by_side_the_rarest_first_and_what_is_unreadable_las
     for row, text in zip(order, captions, strict=False):
         thing, turn, *_ = images.captions([row])[0].split(", ")
         assert text.startswith(thing) and (turn in text) == (turn == "upside down")
+
+
+def test_the_plot_of_a_comparison_shows_what_is_more_real_to_the_right(tmp_path, reader, monkeypatch):
+    images = EmojiWorld("test", seed=1, count=20)
+    rows = {f"row {n}": Row(results(reader, images, np.arange(20) >= n), True) for n in (2, 6)}
+    figures = []
+    monkeypatch.setattr(plot, "save_figure", lambda path, figure: figures.append(figure))
+    plot.save_plot(tmp_path / "a.png", Comparison(rows, "row 2", "world/true_rarity", "world/unreadable"))
+    axes = figures[0].axes[0]
+    markers = {round(line.get_xdata()[0], 3): axes.transData.transform(line.get_xydata()[0])[0] for line in axes.lines}
+    assert markers[0.1] > markers[0.3]
+    assert all(np.isfinite(line.get_ydata()).all() for line in axes.lines)
 
 
 @pytest.mark.slow
