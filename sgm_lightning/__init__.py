@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         STLPIPS,
         ELBOScore,
         FeatureDistance,
+        LevelRatio,
         Lp,
         MinorityScore,
         PerComplexity,
@@ -61,7 +62,17 @@ _EXPORTS = {
         "DPMSolverPlusPlus",
         "TemporalScoreRescaling",
     ],
-    "scores": ["ELBOScore", "FeatureDistance", "LPIPS", "Lp", "MinorityScore", "PerComplexity", "STLPIPS", "SquaredError"],
+    "scores": [
+        "ELBOScore",
+        "FeatureDistance",
+        "LPIPS",
+        "LevelRatio",
+        "Lp",
+        "MinorityScore",
+        "PerComplexity",
+        "STLPIPS",
+        "SquaredError",
+    ],
 }
 
 __all__ = [
@@ -85,6 +96,7 @@ __all__ = [
     "ELBOScore",
     "Execution",
     "FeatureDistance",
+    "LevelRatio",
     "LowDensityGuidance",
     "Lp",
     "MinorityScore",

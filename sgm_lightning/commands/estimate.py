@@ -67,7 +67,7 @@ def estimate(model: SamplingModule, machine: Machine) -> None:
         plain = sampling_cost(backbone, model.spacing, model.sampler.plain, None)
         cost.forwards += plain.forwards
         cost.other_flops += plain.other_flops
-    cost.forwards += model.score.num_draws * (2 if model.baseline else 1)
+    cost.forwards += model.score.calls * (2 if model.baseline else 1)
     least = cost.flops / (machine.tflops * 1e12)
     hours = machine.num_samples * least / machine.utilization / machine.devices / 3600
     print(f"Network calls of an image: {cost.forwards} forwards, {cost.backwards} backwards (scores included)")

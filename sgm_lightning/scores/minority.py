@@ -137,6 +137,11 @@ class MinorityScore(nn.Module):
         return f"{self.distance_name} at {self.level}, {draws}"
 
     @property
+    def calls(self) -> int:
+        """Number of calls of the network for one image."""
+        return self.num_draws
+
+    @property
     def distance_name(self) -> str:
         """Name of the distance in words."""
         return distance_name(self.distance)
