@@ -11,6 +11,8 @@ from sgm_lightning.diffusion import Process, Step
 from sgm_lightning.errors import SGMError
 from sgm_lightning.samplers.base import Sampler
 
+_LEAST_RATIO = 0.1  # of the length of the step before to that of a step of second order
+
 
 class DPMSolverPlusPlus(Sampler):
     """DPM-Solver++(2M): x_{t−1} = σ'/σ x_t + α' (1 − e^{−h}) D, D = x0_hat + (x0_hat − x0_hat_before) / 2r.
@@ -27,8 +29,9 @@ class DPMSolverPlusPlus(Sampler):
     after it: those without noise preserve more of it, so that with `min_sigma` a rate moves x_0 up to twice as far as
     without.
 
-    Where two steps of the chain lie close together, as at the seam of `spacing: "14,7"` (train steps 500 and 499), r is
-    small, and the noise that the previous step added is extrapolated.
+    Where a step is more than ten times as long as the one before (r < 1/10), it is of first order, too: at the seam of
+    `spacing: "14,7"` (train steps 500 and 499) the solver would extrapolate by 19 times the last change of x0_hat, noise
+    included, elsewhere by 0.3 to 2 times.
 
     Args:
         stochastic: Whether the steps add noise.
@@ -69,7 +72,7 @@ class DPMSolverPlusPlus(Sampler):
         (alpha, sigma), (next_alpha, next_sigma) = step.scales, step.next_scales
         h = (next_alpha / next_sigma).log() - (alpha / sigma).log()
         extrapolated = x0_hat
-        if step.past and step.past[-1][0] == index + 1:
+        if step.past and step.past[-1][0] == index + 1 and _length_ratio(step.process, index) >= _LEAST_RATIO:
             past_alpha, past_sigma = step.process.scales(index + 1)
             r = ((alpha / sigma).log() - (past_alpha / past_sigma).log()) / h
             extrapolated = x0_hat + (x0_hat - step.past[-1][1]) / (2 * r)
@@ -86,3 +89,9 @@ class DPMSolverPlusPlus(Sampler):
         if noisy:
             return 2 * next_sigma**2 / next_alpha * ((next_alpha / next_sigma).asinh() - (alpha / sigma).asinh())
         return next_sigma * (((1 + sigma) / alpha).log() - ((1 + next_sigma) / next_alpha).log())
+
+
+def _length_ratio(process: Process, index: int) -> float:
+    """Return r of the step from `index` to `index` − 1, without waiting for the device."""
+    before, here, after = (process.log_snr_list[i] for i in (index + 1, index, index - 1))
+    return (here - before) / (after - here)

@@ -36,9 +36,9 @@ class LevelRatio(MinorityScore):
 
     def __init__(
         self,
-        level: float | NoiseLevel = 2.0,
+        level: float | NoiseLevel = 4.0,
         against: float | NoiseLevel = 0.0,
-        weight: float = 0.6,
+        weight: float = 0.35,
         distance: nn.Module | None = None,
         num_draws: int = 1,
         antithetic: bool = False,

@@ -1,5 +1,7 @@
 """DPM-Solver++ against diffusers' scheduler, and what a guidance means at any number of steps."""
 
+import dataclasses
+
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
@@ -30,6 +32,25 @@ def test_equals_diffusers(stochastic, steps):
         z = noise.step(index) if index else torch.zeros_like(x)
         x = scheduler.step(denoiser(x, index).x0_hat, process.step_list[index], x, variance_noise=z).prev_sample
     torch.testing.assert_close(own, x, rtol=1e-4, atol=1e-4)
+
+
+def update(denoiser, index, past):
+    """The state after a step, with or without what the step before has seen."""
+    x = torch.full((1, *denoiser.image_shape), 0.3)
+    step = step_of(denoiser, index, x, SampleNoise(0, [0], denoiser.image_shape))
+    if past:
+        step = dataclasses.replace(step, past=((index + 1, step.denoised.x0_hat - 1),))
+    return DPMSolverPlusPlus(stochastic=True).update(step, None)
+
+
+def test_nothing_is_extrapolated_over_a_seam():
+    """Where two sections of a chain meet, the step before was hundreds of times shorter; everywhere else it counts."""
+    seams = {"14,7": [13], "15,10": [14], "10,15,20": [9, 24], "25": [], "8": []}
+    for spacing, expected in seams.items():
+        denoiser = mixture(spacing)
+        inner = range(1, denoiser.process.num_steps - 1)
+        first_order = [i for i in inner if torch.equal(update(denoiser, i, True), update(denoiser, i, False))]
+        assert first_order == expected, spacing
 
 
 def test_noise_at_high_noise_levels_only():
