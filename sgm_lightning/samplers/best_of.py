@@ -67,6 +67,11 @@ class BestOf(SamplingMethod):
         self.score = MinorityScore() if score is None else score
 
     @property
+    def title(self) -> str:
+        kind = type(self.score)
+        return f"best of {self.num_candidates}" + ("" if kind is MinorityScore else f" by {kind.__name__}")
+
+    @property
     def plain(self) -> SamplingMethod:
         return self.sampler.plain
 

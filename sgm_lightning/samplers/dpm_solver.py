@@ -56,6 +56,10 @@ class DPMSolverPlusPlus(Sampler):
         self.stochastic = stochastic
         self.min_sigma = min_sigma
 
+    @property
+    def title(self) -> str:
+        return "DPM-Solver++"
+
     def adds_noise(self, process: Process, index: int) -> bool:
         noisy = math.exp(-process.log_snr_list[index] / 2) >= (self.min_sigma or 0.0)
         return index > 0 and self.stochastic and noisy

@@ -75,10 +75,13 @@ def test_the_first_lines_are_sentences_of_the_method_and_the_ordinary_samples(re
     report = Report(
         {"plain": results(reader, first, np.arange(40) > 3), "best": results(reader, second, np.arange(40) >= 0)}
     )
-    alone = headline(report)
-    assert len(alone) == 3 and alone[2] == "plain: the share that cannot be read is 0.100 ± 0.048; best 0.000 ± 0.000."
-    report.pair = ("plain", "best")
-    assert headline(report)[2].startswith("best: the share that cannot be read is 0")
+    assert headline(report)[2] == "Share that cannot be read: 0.100 ± 0.048 (plain), 0.000 ± 0.000 (best)."
+    report = Report(report.sets, ("plain", "best"))
+    paired = (
+        "Share that cannot be read: 0.000 ± 0.000 with best, 0.100 ± 0.048 without (plain), paired difference -0.1 ± 0.048."
+    )
+    assert headline(report)[2] == paired
+    assert [line.partition(":")[0] for line in headline(report)][0] == "Mean true rarity in nats"
     assert headline(Report({"other": Results(np.arange(3))})) == []
 
 
