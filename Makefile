@@ -9,7 +9,7 @@ WORKERS ?= auto
 .PHONY: demo test lint docs clean
 
 demo: .venv/ready
-	$(BIN)/sgm-lightning predict --config fashion_mnist --run_dir runs/fashion_mnist
+	$(BIN)/sgm-lightning predict --config emoji_world --run_dir runs/emoji_world
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup -m "$(MARKERS)"

@@ -38,7 +38,7 @@ class LevelRatio(MinorityScore):
         self,
         level: float | NoiseLevel = 4.0,
         against: float | NoiseLevel = 0.0,
-        weight: float = 0.35,
+        weight: float = 0.4,
         distance: nn.Module | None = None,
         num_draws: int = 1,
         antithetic: bool = False,

@@ -65,7 +65,7 @@ def test_an_image_that_is_restored_without_error_has_a_value_and_a_gradient_exis
 def test_it_counts_its_calls_and_says_what_it_is():
     score = LevelRatio(num_draws=3)
     assert score.calls == 6 and MinorityScore(num_draws=3).calls == 3
-    assert score.describe() == "ln of L_2 at log-SNR 4 − 0.35 · at log-SNR 0, mean of 3 draws"
+    assert score.describe() == "ln of L_2 at log-SNR 4 − 0.4 · at log-SNR 0, mean of 3 draws"
 
 
 @pytest.mark.parametrize("weight", [-0.1, math.nan])
