@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sgm_lightning.evaluation.format import difference, with_error
+from sgm_lightning.evaluation.format import with_error
 from sgm_lightning.evaluation.report import Report
 from sgm_lightning.evaluation.results import Value
 
@@ -23,9 +23,7 @@ def headline(report: Report) -> list[str]:
         told = {name: _told(results.values[key]) for name, results in report.sets.items() if key in results.values}
         if report.pair and len(told) == len(report.sets):
             plain, method = report.pair
-            text = f"{told[method]} with {method}, {told[plain]} without ({plain})"
-            if paired := report.differences.get(key):
-                text += f", paired difference {difference(paired.value, paired.standard_error)}"
+            text = f"{told[method]} with {method}, {told[plain]} without"
         else:
             text = ", ".join(f"{value} ({name})" for name, value in told.items())
         if text:
