@@ -1,7 +1,7 @@
 """Which score sees true rarity? `python -m benchmarks.studies.which_score measure …`, then `… report`.
 
 `measure` computes every score of pictures of the emoji world and keeps them in a file; `report` correlates them with true
-rarity.
+rarity, in docs/results/known_frequencies.md.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from jsonargparse import auto_cli
 from PIL import Image
 from torch import Tensor, nn
 
+from benchmarks.studies.known_frequencies import PAGE
+from benchmarks.studies.pages import fill
 from sgm_lightning.backbones import DiffusersCheckpoint
 from sgm_lightning.diffusion import Denoiser, NoiseLevel, from_uint8
 from sgm_lightning.diffusion.noise import Purpose, SampleNoise
 from sgm_lightning.errors import SGMError
 from sgm_lightning.evaluation.format import markdown
 from sgm_lightning.evaluation.statistics import rank_correlation
-from sgm_lightning.features import RandomConvolutions
+from sgm_lightning.features import STLPIPSFeatures
 from sgm_lightning.images import EmojiWorld, Images, open_images
 from sgm_lightning.metrics import RealFeatures
 from sgm_lightning.metrics.density import avg_knn, local_outlier_factor, rarity_score
@@ -60,6 +62,7 @@ def measure(
     denoiser = DiffusersCheckpoint(checkpoint).load().denoiser("250")
     images = pictures_of(world, pictures, count)
     table = truth(images, world)
+    table |= density_scores(images, world)
     columns: dict[str, list[np.ndarray]] = {}
     for rows, batch in images.batches(_BATCH):
         found = model_scores(denoiser, batch, rows, num_draws, rows[0] < perceptual)
@@ -67,7 +70,6 @@ def measure(
             columns.setdefault(name, []).append(values.numpy().astype(np.float64))
         print(f"{rows[-1] + 1} of {len(images)}", flush=True)
     table |= {name: np.concatenate(parts) for name, parts in columns.items()}
-    table |= density_scores(images, world)
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(output, **table)  # type: ignore[arg-type]
 
@@ -116,7 +118,7 @@ def model_scores(
         hats = [chain(chain.process.q_sample(x_0, s, draw), s).x0_hat for draw in draws]
         for name, distance in distances.items():
             found[f"{name} {level:g}"] = torch.stack([distance(x_0, hat) for hat in hats]).mean(0)
-    bound = negative_elbo(images, denoiser, _SEED, indices, 10)
+    bound = negative_elbo(images, denoiser, _SEED, indices, 5)
     return found | {"NELBO": bound.total, "NELBO, squared errors": bound.score}
 
 
@@ -155,7 +157,7 @@ def density_scores(images: Images, world: str, count: int = 5000) -> dict[str, n
     spaces: dict[str, Callable[[Tensor], Tensor]] = {
         "pixels": lambda batch: from_uint8(batch).flatten(1),
         "reader": lambda batch: reader.look(batch).features,
-        "random": RandomConvolutions(),
+        "ST-LPIPS alex": STLPIPSFeatures("alex"),
     }
     found = {}
     for name, space in spaces.items():
@@ -169,16 +171,22 @@ def density_scores(images: Images, world: str, count: int = 5000) -> dict[str, n
 
 
 def report(files: list[str]) -> None:
-    """Print Spearman's ρ of every score with true rarity, for each file.
+    """Fill the page's tables with Spearman's ρ of every score with true rarity, one for each file.
 
     ρ is given with a 95 % interval by bootstrap, with contrast, brightness and size held fixed (partial), and by factor.
+
+    Args:
+        files: Files of `measure`; `real_normal.npz` fills the block "which score, real normal".
     """
+    tables = {}
     for file in files:
         table = dict(np.load(file))
         keep = table["readable"]
-        print(f"\n{file}: N = {int(keep.sum())} readable pictures of {len(keep)}\n")
-        heads = ["score", "ρ", "95 %", "partial", *FACTORS]
-        print(markdown(heads, list(_lines({k: v[keep[: len(v)]] if len(v) <= len(keep) else v for k, v in table.items()}))))
+        print(f"{file}: N = {int(keep.sum())} readable pictures of {len(keep)}")
+        heads = ["score", "N", "ρ", "95 %", "partial", *FACTORS]
+        readable = {k: v[keep[: len(v)]] if len(v) <= len(keep) else v for k, v in table.items()}
+        tables[f"which score, {Path(file).stem.replace('_', ' ')}"] = markdown(heads, list(_lines(readable)))
+    fill(PAGE, tables)
 
 
 def _lines(table: dict[str, np.ndarray]) -> Iterator[list[str]]:
@@ -194,7 +202,7 @@ def _lines(table: dict[str, np.ndarray]) -> Iterator[list[str]]:
         partial = rank_correlation(score, rarity, held[rows]) if name not in ("contrast", "brightness") else np.nan
         factors = [f"{rank_correlation(score, table[f'rarity_{factor}'][rows]):.2f}" for factor in FACTORS]
         cell = "–" if np.isnan(partial) else f"{partial:.2f}"
-        yield [name, f"{rank_correlation(score, rarity):.2f}", f"{low:.2f} … {high:.2f}", cell, *factors]
+        yield [name, str(len(rows)), f"{rank_correlation(score, rarity):.2f}", f"{low:.2f} … {high:.2f}", cell, *factors]
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ class LevelRatio(MinorityScore):
     larger weight gives up rarity for realism. The units of the distance cancel at a weight of 1.
 
     Both levels see the same noise, and each image costs two calls of the network a draw. This score is not from a paper;
-    docs/results/which_score.md shows what it sees.
+    docs/results/known_frequencies.md shows what it sees.
 
     Args:
         level: Fine noise level s: a log-SNR, or a `NoiseLevel` in any unit.

@@ -1,11 +1,13 @@
 """The folder of a training: whatever ends it leaves its state, one process owns it, and its settings stay."""
 
+import io
 import json
 import os
 import time
 
 import numpy as np
 import pytest
+import torch
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from support.runs import predict
@@ -100,6 +102,54 @@ def test_what_a_resumed_training_may_change(tmp_path, folder, capsys):
     free = {"trainer__max_steps": 3, "trainer__gradient_clip_val": 0.5, "writer__save_every": 1}
     assert fit(tmp_path, settings(folder, **{**QUICK, **half, **free})) == 0
     assert state(tmp_path)["global_step"] == 3
+
+
+def zeroed(data):
+    return data[: len(data) // 3] + bytes(len(data) // 3) + data[2 * (len(data) // 3) :]
+
+
+def saved(content):
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+DAMAGED = [
+    ("cut", lambda data: data[: len(data) // 2]),
+    ("zeroed inside", zeroed),
+    ("empty", lambda data: b""),
+    ("text", lambda data: b"not a checkpoint"),
+    ("a list", lambda data: saved([1, 2])),
+    ("of something else", lambda data: saved({"weights": torch.zeros(2)})),
+    ("without its optimizer", lambda data: saved(without(data, "optimizer_states"))),
+    ("without its loops", lambda data: saved(without(data, "loops"))),
+    ("without its weights", lambda data: saved(without(data, "state_dict"))),
+]
+
+
+def without(data, key):
+    content = torch.load(io.BytesIO(data), weights_only=False)
+    content.pop(key)
+    return content
+
+
+@pytest.mark.slow
+def test_a_damaged_state_is_refused_and_stays(tmp_path, folder, capsys):
+    """One sentence that names the file, whatever is wrong with it; the file is the user's to repair."""
+    assert fit(tmp_path, settings(folder, **QUICK, trainer__max_steps=2)) == 0
+    file = tmp_path / "run/last.ckpt"
+    whole = file.read_bytes()
+    for name, damage in DAMAGED:
+        data = damage(whole)
+        file.write_bytes(data)
+        capsys.readouterr()
+        status = fit(tmp_path, settings(folder, **QUICK, trainer__max_steps=4))
+        error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert status == 1 and len(error) == 1 and "last.ckpt" in error[0] and len(error[0]) < 600, (name, status, error)
+        assert "internal" not in error[0] and file.read_bytes() == data, name
+    file.write_bytes(whole)
+    assert fit(tmp_path, settings(folder, **QUICK, trainer__max_steps=4)) == 0
+    assert state(tmp_path)["global_step"] == 4
 
 
 def test_a_folder_belongs_to_one_command(tmp_path, folder, capsys):
