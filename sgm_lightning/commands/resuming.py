@@ -12,6 +12,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from sgm_lightning.errors import SGMError, reason_of
 from sgm_lightning.signals import Interrupted
 
+_STATE = ("loops", "optimizer_states", "lr_schedulers")
+
 
 class Resuming(_CheckpointConnector):
     """Restores weights, optimiser and progress, each of which may be missing from a file or of another type."""
@@ -22,6 +24,12 @@ class Resuming(_CheckpointConnector):
 
     def restore_training_state(self) -> None:
         """Restore the state of the trainer itself."""
+        # Lightning goes on without them, from step 0 or with a new optimiser, and says nothing.
+        if self._ckpt_path and (missing := [key for key in _STATE if key not in self._loaded_checkpoint]):
+            raise SGMError(
+                f"{self._ckpt_path} must hold the state of a training, got none of its {missing[0]}; restore the file, or "
+                "choose another run_dir."
+            )
         with self._in_a_sentence(self._ckpt_path):
             super().restore_training_state()
 
