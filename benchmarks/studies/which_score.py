@@ -202,7 +202,8 @@ def _lines(table: dict[str, np.ndarray]) -> Iterator[list[str]]:
         partial = rank_correlation(score, rarity, held[rows]) if name not in ("contrast", "brightness") else np.nan
         factors = [f"{rank_correlation(score, table[f'rarity_{factor}'][rows]):.2f}" for factor in FACTORS]
         cell = "–" if np.isnan(partial) else f"{partial:.2f}"
-        yield [name, str(len(rows)), f"{rank_correlation(score, rarity):.2f}", f"{low:.2f} … {high:.2f}", cell, *factors]
+        label = f"{' at log-SNR '.join(name.rsplit(' ', 1))}" if name[-1].isdigit() else name
+        yield [label, str(len(rows)), f"{rank_correlation(score, rarity):.2f}", f"{low:.2f} … {high:.2f}", cell, *factors]
 
 
 if __name__ == "__main__":
