@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.image
+import numpy as np
 
 from sgm_lightning.evaluation.figures import Read, save_extremes, save_histograms, save_scatter
 from sgm_lightning.evaluation.headline import headline
@@ -43,9 +44,14 @@ def write_evaluation(
         save_histograms(figures / "histograms.png", report.sets)
         # Ranked by the score, else by the first measure of a space, such as AvgkNN, else by any column.
         ranked = min(columns, key=lambda name: (name != "minority_score", "/" not in name))
-        sets = {name: (results, reads[name]) for name, results in report.sets.items() if ranked in results.per_sample}
-        save_extremes(figures / "extremes.png", sets, ranked)
-        drawn += ["histograms", "extremes"]
+        sets = {
+            name: (results, reads[name])
+            for name, results in report.sets.items()
+            if np.isfinite(results.per_sample.get(ranked, np.nan)).any()
+        }
+        if sets:
+            save_extremes(figures / "extremes.png", sets, ranked)
+        drawn += ["histograms", "extremes"] if sets else ["histograms"]
     if RARITY in columns:
         save_side_by_side(figures / "side_by_side.png", {name: (own, reads[name]) for name, own in report.sets.items()})
         drawn.append("side_by_side")
@@ -59,7 +65,8 @@ def write_evaluation(
             if value.value is not None:
                 experiment.add_scalar(f"{key}/{name}", value.value, value.num_samples)
         for key, values in results.per_sample.items():
-            experiment.add_histogram(f"{key}/{name}", values, len(values))
+            if np.isfinite(values).any():  # TensorBoard takes no empty histogram, as of images none of which can be read
+                experiment.add_histogram(f"{key}/{name}", values[np.isfinite(values)], len(values))
     for figure in drawn:
         image = matplotlib.image.imread(figures / f"{figure}.png")[..., :3]
         experiment.add_image(figure, image, 0, dataformats="HWC")

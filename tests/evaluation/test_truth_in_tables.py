@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch.utils.tensorboard import SummaryWriter
 
 from sgm_lightning.cli import main
 from sgm_lightning.compare import plot
@@ -13,6 +14,7 @@ from sgm_lightning.compare.comparison import Comparison, Row
 from sgm_lightning.evaluation import Evaluation, Results, world_figure
 from sgm_lightning.evaluation.figures import save_extremes, save_histograms
 from sgm_lightning.evaluation.headline import headline
+from sgm_lightning.evaluation.output import write_evaluation
 from sgm_lightning.evaluation.per_image import READING
 from sgm_lightning.evaluation.report import Report
 from sgm_lightning.images import EmojiWorld
@@ -67,6 +69,8 @@ def test_figures_show_what_has_a_value(tmp_path, reader, readable, recwarn):
     if readable:
         save_extremes(tmp_path / "extremes.png", {"a": (found, read)}, "world/true_rarity", 4)
         assert set(shown) <= set(range(readable))
+    write_evaluation(tmp_path, Report({"a": found}), {"a": images.read}, SummaryWriter(str(tmp_path / "events")))
+    assert (tmp_path / "side_by_side.png").is_file()
     assert not [warning for warning in recwarn if "NaN" in str(warning.message)]
 
 

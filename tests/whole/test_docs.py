@@ -34,7 +34,7 @@ GENERATED = {ROOT / "docs/reference" / name for name in ("command_line.md", "con
 
 
 def small(args):
-    """The settings that make a line small; some picture of the demo must be readable, because `show` sorts by what was read."""
+    """The settings that make a line small; some picture of the demo must be readable, as `show` sorts by what was read."""
     if "emoji_world" in args and args[0] == "predict":
         return ["--data.num_samples", "4", "--data.chunk_size", "4", "--trainer.logger", "false"]
     return SMALL.get(args[0], "").split()
