@@ -105,6 +105,8 @@ def _sound(found: Levels) -> Levels:
         raise ValueError(f"{len(levels)} levels for {len(found.scores)} scores")
     if not -1 <= int(levels.min()) <= int(levels.max()) < found.num_levels:
         raise ValueError(f"levels from {int(levels.min())} to {int(levels.max())} of {found.num_levels}")
+    if int(levels.max()) < 0:
+        raise ValueError("no image has a level")
     if not isinstance(found.made, dict):
         raise ValueError("no record of how they were made")
     return Levels(found.scores, levels, found.thresholds, found.made)

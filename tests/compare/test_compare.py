@@ -306,7 +306,7 @@ def test_degraded_images():
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda path: path.stem)
 def test_committed_comparisons_resolve(tmp_path, file):
-    """Every setting of the YAML is one that `predict` takes, and at least eight are (six, of what needs classes)."""
+    """Every setting of the YAML is one that `predict` takes, and at least eight are (six, of what needs classes), with its seed."""
     from sgm_lightning.commands.predict import SamplingCLI, predict
 
     class Parsed(SamplingCLI):
@@ -320,4 +320,4 @@ def test_committed_comparisons_resolve(tmp_path, file):
     check_names([*config["settings"], *config["anchors"]])
     for method in methods:
         resolved = predict(predict_arguments(base, method, tmp_path), Parsed).config["predict"]
-        assert resolved["data"]["init_args"]["seed"] == 1
+        assert resolved["data"]["init_args"]["seed"] == config["base"]["data"]["init_args"]["seed"]
