@@ -306,7 +306,7 @@ def test_degraded_images():
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda path: path.stem)
 def test_committed_comparisons_resolve(tmp_path, file):
-    """Every setting of the YAML is one that `predict` takes, and at least eight are (six, of what needs classes), with its seed."""
+    """Every setting is one that `predict` takes, with its own seed, and at least eight are (six, of what needs classes)."""
     from sgm_lightning.commands.predict import SamplingCLI, predict
 
     class Parsed(SamplingCLI):
