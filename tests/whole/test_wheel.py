@@ -22,7 +22,8 @@ def test_a_wheel_runs_the_demo_from_an_empty_folder(tmp_path, away):
     build = ["wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", str(wheels), str(ROOT)]
     subprocess.run([*pip, *build], check=True, capture_output=True)
     (wheel,) = wheels.iterdir()
-    assert __version__ in wheel.name and wheel.stat().st_size < 50e6
+    # The package index takes 100 MB; the networks of the two demos and the reader are 47 of it.
+    assert __version__ in wheel.name and wheel.stat().st_size < 60e6
     subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True, capture_output=True)
 
     def installed(*args):
