@@ -184,7 +184,7 @@ def report(files: list[str]) -> None:
         keep = table["readable"]
         print(f"{file}: N = {int(keep.sum())} readable pictures of {len(keep)}")
         heads = ["score", "N", "ρ", "95 %", "partial", *FACTORS]
-        readable = {k: v[keep[: len(v)]] if len(v) <= len(keep) else v for k, v in table.items()}
+        readable = {name: values[keep[: len(values)]] for name, values in table.items()}
         tables[f"which score, {Path(file).stem.replace('_', ' ')}"] = markdown(heads, list(_lines(readable)))
     fill(PAGE, tables)
 
@@ -202,7 +202,7 @@ def _lines(table: dict[str, np.ndarray]) -> Iterator[list[str]]:
         partial = rank_correlation(score, rarity, held[rows]) if name not in ("contrast", "brightness") else np.nan
         factors = [f"{rank_correlation(score, table[f'rarity_{factor}'][rows]):.2f}" for factor in FACTORS]
         cell = "–" if np.isnan(partial) else f"{partial:.2f}"
-        label = f"{' at log-SNR '.join(name.rsplit(' ', 1))}" if name[-1].isdigit() else name
+        label = " at log-SNR ".join(name.rsplit(" ", 1)) if name[-1].isdigit() else name
         yield [label, str(len(rows)), f"{rank_correlation(score, rarity):.2f}", f"{low:.2f} … {high:.2f}", cell, *factors]
 
 

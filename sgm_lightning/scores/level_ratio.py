@@ -76,5 +76,5 @@ class LevelRatio(MinorityScore):
         self.against.check(denoiser)
 
     def describe(self) -> str:
-        draws = "1 draw" if self.num_draws == 1 else f"mean of {self.num_draws} draws"
-        return f"ln of {self.distance_name} at {self.level} − {self.weight_against:g} · at {self.against.level}, {draws}"
+        levels = f"at {self.level} − {self.weight_against:g} · at {self.against.level}"
+        return f"ln of {self.distance_name} {levels}, {self._draws_in_words}"

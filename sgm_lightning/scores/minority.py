@@ -133,13 +133,16 @@ class MinorityScore(nn.Module):
 
     def describe(self) -> str:
         """Return the definition in words, as reports print it beside every value."""
-        draws = "1 draw" if self.num_draws == 1 else f"mean of {self.num_draws} draws"
-        return f"{self.distance_name} at {self.level}, {draws}"
+        return f"{self.distance_name} at {self.level}, {self._draws_in_words}"
 
     @property
     def calls(self) -> int:
         """Number of calls of the network for one image."""
         return self.num_draws
+
+    @property
+    def _draws_in_words(self) -> str:
+        return "1 draw" if self.num_draws == 1 else f"mean of {self.num_draws} draws"
 
     @property
     def distance_name(self) -> str:

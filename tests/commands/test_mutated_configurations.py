@@ -1,11 +1,10 @@
 """Mutations of a configuration: each is accepted, or refused in one sentence; none is a fault of ours."""
 
-import copy
 import random
 
 import pytest
 import yaml
-from support.configs import places
+from support.mutations import mutated
 from support.runs import SHORT, settings
 
 from sgm_lightning.commands.predict import resolve
@@ -18,33 +17,13 @@ STRANGE = [
 ]  # fmt: skip
 
 
-def mutated(source):
-    """A configuration with one or two of its places replaced, removed, renamed or doubled."""
-    tree = copy.deepcopy(settings())
-    for _ in range(source.randint(1, 2)):
-        path = source.choice(list(places(tree)))
-        inside = tree
-        for key in path[:-1]:
-            inside = inside[key]
-        change = source.choice(["replace", "replace", "remove", "rename", "double"])
-        if change == "replace":
-            inside[path[-1]] = source.choice(STRANGE)
-        elif change == "remove":
-            del inside[path[-1]]
-        elif isinstance(inside, dict):
-            inside[f"{path[-1]}x" if change == "rename" else "extra"] = inside[path[-1]]
-            if change == "rename":
-                del inside[path[-1]]
-    return tree
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_no_mutation_is_a_fault_of_ours(tmp_path, part):
     source, refused = random.Random(part), 0
     for number in range(40):
         file = tmp_path / f"{number}.yaml"
-        file.write_text(yaml.safe_dump(mutated(source)))
+        file.write_text(yaml.safe_dump(mutated(settings(), source, STRANGE)))
         try:
             resolve(["predict", "--config", str(file), "--run_dir", str(tmp_path / "run"), *SHORT])
         except Exception as error:

@@ -5,14 +5,12 @@ import json
 import os
 import time
 
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from PIL import Image
 from support.runs import predict
 from support.runs import settings as predict_settings
-from support.trainings import QUICK, fit, same, settings, state
+from support.trainings import QUICK, fit, grays, same, settings, state
 
 from sgm_lightning.fit import TrainingRun
 
@@ -21,10 +19,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    for i in range(16):
-        Image.fromarray(np.full((8, 8), 16 * i, np.uint8)).save(root / f"{i:02d}.png")
-    return root
+    return grays(tmp_path_factory.mktemp("data"))
 
 
 class StopsAtThree(Callback):

@@ -8,12 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 from support.runs import environment
-from support.trainings import same, settings, state
+from support.trainings import grays, same, settings, state
 
 from sgm_lightning.signals import EXIT_RESUMABLE, StopSignals
 
@@ -22,10 +20,7 @@ SLOW = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    for i in range(24):
-        Image.fromarray(np.full((8, 8), 10 * i, np.uint8)).save(root / f"{i:02d}.png")
-    return root
+    return grays(tmp_path_factory.mktemp("data"), 24, 10)
 
 
 STARTED: list[subprocess.Popen] = []

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 from support.closed_forms import SHAPE, Counter, Gaussian, closed_form
-from support.trainings import QUICK, scalars, settings
+from support.trainings import QUICK, grays, scalars, settings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
@@ -151,10 +150,7 @@ def test_it_costs_six_evaluations_of_some_pictures():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    for i in range(16):
-        Image.fromarray(np.full((8, 8), 16 * i, np.uint8)).save(root / f"{i:02d}.png")
-    return root
+    return grays(tmp_path_factory.mktemp("data"))
 
 
 def number(text):

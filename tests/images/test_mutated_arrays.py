@@ -147,13 +147,23 @@ def safetensors_of(tensors, made, source, number):
     return damaged(data, source) if number % 3 == 2 else data
 
 
+def refusals(read, file, tensors, made):
+    """The number of 600 mutations of a `.safetensors` file that reading it refuses in a sentence."""
+    source, refused = random.Random(0), 0
+    for number in range(600):
+        data = safetensors_of(tensors, made, source, number)
+        file.write_bytes(data)
+        refused += refusal(read, data[:500]) is not None
+    return refused
+
+
 @pytest.mark.slow
 def test_levels(tmp_path):
     images = labelled([4, 4])
     scores = torch.linspace(0, 1, 8)
     tensors = {"scores": scores, "levels": torch.arange(8) // 4, "thresholds": torch.tensor([0.5])}
     made = {"made": json.dumps({"source": identity(images), "num_levels": 2})}
-    file, source, refused = tmp_path / "levels.safetensors", random.Random(0), 0
+    file = tmp_path / "levels.safetensors"
 
     def read():
         found = MinorityLevels(images, str(file))
@@ -161,18 +171,14 @@ def test_levels(tmp_path):
         assert int(found.labels.min()) >= 0
         found.picture(0)
 
-    for number in range(600):
-        data = safetensors_of(tensors, made, source, number)
-        file.write_bytes(data)
-        refused += refusal(read, data[:500]) is not None
-    assert 100 < refused < 600
+    assert 100 < refusals(read, file, tensors, made) < 600
 
 
 @pytest.mark.slow
 def test_features_of_a_reference(tmp_path):
     extractor = ModuleFeatures(torch.nn.Flatten(), Normalise(channels=1))
     images = labelled([4, 4])
-    file, source, refused = tmp_path / "features.safetensors", random.Random(0), 0
+    file = tmp_path / "features.safetensors"
     Reference(images, str(file)).features(extractor)
     data = file.read_bytes()
     length = int.from_bytes(data[:8], "little")
@@ -183,11 +189,7 @@ def test_features_of_a_reference(tmp_path):
         found, _ = Reference(images, str(file)).features(extractor)
         assert found.shape == (8, 16) and bool(torch.isfinite(found).all())
 
-    for number in range(600):
-        data = safetensors_of(tensors, made, source, number)
-        file.write_bytes(data)
-        refused += refusal(read, data[:500]) is not None
-    assert 100 < refused < 600
+    assert 100 < refusals(read, file, tensors, made) < 600
 
 
 @pytest.mark.slow

@@ -4,8 +4,10 @@ import sys
 import time
 import warnings
 
+import numpy as np
 import torch
 import yaml
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sgm_lightning.cli import main
@@ -16,6 +18,13 @@ FLAGS = {
     "image_size": 8, "in_channels": 1, "num_channels": 32, "num_res_blocks": 1, "channel_mult": "1,1",
     "attention_resolutions": "4", "num_head_channels": 32, "learn_sigma": True, "noise_schedule": "cosine",
 }  # fmt: skip
+
+
+def grays(folder, count=16, step=16):
+    """Write pictures of 8 x 8 pixels, each of one gray level."""
+    for i in range(count):
+        Image.fromarray(np.full((8, 8), step * i, np.uint8)).save(folder / f"{i:02d}.png")
+    return folder
 
 
 # Changes of the settings for tests of something else than validation.
