@@ -216,7 +216,7 @@ def test_lora_trains_adapters_alone(tmp_path, folder):
     adapted.load_state_dict(weights)
     x, t = torch.randn(2, 1, 8, 8), torch.tensor([5, 700])
     assert torch.allclose(adapted.eval()(x, t).sample, merged.eval()(x, t).sample, atol=1e-5)
-    with pytest.raises(SGMError, match="no layer"):
+    with pytest.raises(SGMError, match="must fit a layer of the network, got the layers \\['nothing'\\]"):
         LoRA(2, layers=["nothing"]).inject(NewNetwork(ADMFlags(**FLAGS)).load().network)
 
 

@@ -141,7 +141,9 @@ def safetensors_of(tensors, made, source, number):
         if number % 2:
             del tensors[source.choice(sorted(tensors))]
     if number % 3 == 1:
-        text = mutated({key: json.loads(value) if value[0] in "{[" else value for key, value in made.items()}, source)
+        text = mutated(
+            {key: json.loads(value) if value[0] in "{[" else value for key, value in sorted(made.items())}, source
+        )
         made = {key: value if isinstance(value, str) else json.dumps(value) for key, value in text.items()}
     data = save(tensors, made)
     return damaged(data, source) if number % 3 == 2 else data

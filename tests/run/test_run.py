@@ -379,10 +379,11 @@ def test_a_hundred_thousand_chunks_are_scanned_in_seconds(run):
     owner = fingerprint(run.manifest())
     for number in range(100_000):
         run.chunk_file(number).write_bytes(pack({"images": np.zeros(1)}, owner_of(owner, number)))
-    start = time.monotonic()
+    # The time of this process alone, on a processor and in the kernel: the clock runs for other programs as well.
+    start = time.process_time()
     run.open(MANIFEST, {"threads": 2})
     assert len(run.finished(100_000)) == 100_000
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_a_new_start_removes_what_killed_processes_left(run):

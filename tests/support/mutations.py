@@ -80,7 +80,8 @@ def mutated(tree, source, strange=STRANGE, most=2):
             inside = inside[key]
         change = source.choice(["replace", "replace", "remove", "rename", "double"])
         if change == "replace":
-            inside[path[-1]] = source.choice(strange)
+            # A copy: what is put into the tree may change in turn, and one list inside itself is no mutation of a file.
+            inside[path[-1]] = _copied(source.choice(strange))
         elif change == "remove":
             del inside[path[-1]]
         elif isinstance(inside, dict):
