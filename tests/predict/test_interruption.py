@@ -142,18 +142,27 @@ def test_threads_are_taken_from_the_run(tmp_path, undisturbed, reference):
 # Bad disks, through the command line: one sentence, and a run that goes on once the disk is good.
 
 
-@pytest.mark.parametrize("free", [28, 16, 4])
 @pytest.mark.slow
-def test_full_disk_at_any_moment(small_disk, tmp_path, capsys, reference, free):
-    """From manifest and configuration over claims, events and chunks to the merge."""
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(256 * 1024 - free * 1024))
-    assert predict(small_disk, "run", SETTINGS, config_folder=tmp_path) == 1
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: ") and "No space left" in error and "Traceback" not in error
-    ballast.unlink()
-    assert predict(small_disk, "run", SETTINGS, config_folder=tmp_path) == 0
-    assert (small_disk / "run/samples.npz").read_bytes() == reference
+def test_full_disk_at_every_size(small_disk, tmp_path, capsys, reference):
+    """From manifest and configuration over claims, events and chunks to the merge: whichever write finds no space."""
+    found = []
+    for free in range(0, 256, 4):
+        ballast = small_disk / "ballast"
+        ballast.write_bytes(bytes(256 * 1024 - free * 1024))
+        status = predict(small_disk, "run", SETTINGS, config_folder=tmp_path)
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        found.append(status)
+        ballast.unlink()
+        if status:
+            assert error.startswith("error: ") and "No space left" in error and "Traceback" not in error
+            assert predict(small_disk, "run", SETTINGS, config_folder=tmp_path) == 0
+        assert (small_disk / "run/samples.npz").read_bytes() == reference
+        assert not [path for path in (small_disk / "run").rglob(".*") if path.name.endswith(".tmp")]
+        shutil.rmtree(small_disk / "run")
+        if not status:
+            break
+    # A disk is too small up to the size of a run, and from there on never.
+    assert found == [1] * (len(found) - 1) + [0] and len(found) > 5, found
 
 
 def test_disk_turns_read_only(small_disk, tmp_path, capsys):
@@ -236,6 +245,19 @@ def test_a_rank_whose_launcher_is_gone_already_does_not_wait_for_it(tmp_path):
         [sys.executable, "-c", code], env=environment(**rank, SGM_LAUNCHER=str(gone.pid)), capture_output=True, timeout=120
     )
     assert ended.returncode == EXIT_RESUMABLE, ended.stderr.decode()
+
+
+@pytest.mark.slow
+def test_race_of_four_equal_commands(tmp_path, reference):
+    """Four processes that know nothing of one another draw one run, and all of them end well."""
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump(SETTINGS))
+    command = [sys.executable, "-m", "sgm_lightning", "predict", "--config", str(config), "--run_dir", str(tmp_path / "run")]
+    racing = [subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE) for _ in range(4)]
+    errors = [process.communicate(timeout=240)[1].decode() for process in racing]
+    assert [process.returncode for process in racing] == [0] * 4, errors
+    assert (tmp_path / "run/samples.npz").read_bytes() == reference
+    assert not list((tmp_path / "run/claims").glob("*")) and not list((tmp_path / "run").rglob(".*.tmp"))
 
 
 @linux
