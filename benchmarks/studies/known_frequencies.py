@@ -20,7 +20,11 @@ from sgm_lightning.evaluation.format import markdown
 from sgm_lightning.files.atomic import write
 from sgm_lightning.files.locate import find_config
 
-CONFIGS = {"methods": "compare/emoji_world", "finalists": "benchmarks/studies/emoji_finalists.yaml"}
+CONFIGS = {
+    "strengths": "benchmarks/studies/emoji_strengths.yaml",
+    "methods": "compare/emoji_world",
+    "finalists": "benchmarks/studies/emoji_finalists.yaml",
+}
 NETWORKS = {"normal": "checkpoints/emoji_world_32", "reversed": "checkpoints/emoji_world_32_reversed"}
 PAGE = Path("docs/results/known_frequencies.md")
 RARITY, RAREST, UNREADABLE, UNREALITY = (f"world/{name}" for name in ("true_rarity", "rarest", "unreadable", "unreality"))
@@ -29,7 +33,7 @@ MARGINS = {UNREADABLE: 0.03, UNREALITY: 2.0}
 
 
 def draw(
-    comparison: Literal["methods", "finalists"] = "methods",
+    comparison: Literal["strengths", "methods", "finalists"] = "methods",
     world: Literal["normal", "reversed"] = "normal",
     output: str = "runs/known_frequencies",
     num_samples: int | None = None,
