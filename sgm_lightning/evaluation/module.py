@@ -32,7 +32,7 @@ class EvaluationModule(pl.LightningModule):
         spacing: Steps of the model's chain, as in `predict`.
         nelbo: Whether to bound the likelihood of the images.
         nelbo_strata: Number of strata of the chain, with two steps drawn from each; null for the full sum.
-        score: Minority score of the images under the model; default: L_2 at log-SNR 0, mean of 8 draws.
+        score: Minority score of the images under the model; default: L_2 at log-SNR 2, mean of 8 draws.
         keep_scores: Whether to report the scores that came with the images instead.
         seed: Seed of the draws for score and bound.
         kid_subset_size: Number of samples in each of KID's 100 subsets.

@@ -35,7 +35,7 @@ class SamplingModule(pl.LightningModule):
         guidance: Push towards the tail of the distribution; null for ordinary samples.
         spacing: Steps of the chain: `250`, `"10,15,20"`, `ddim25`; null for all train steps.
         baseline: Whether every sample is also drawn unguided from the same noise, to compare with.
-        score: Minority score that is reported for every image, whatever the guidance; default: L_2 at log-SNR 0, mean of 8
+        score: Minority score that is reported for every image, whatever the guidance; default: L_2 at log-SNR 2, mean of 8
             draws.
         execution: Execution of the network's calls: compiled, in another memory layout, with less memory.
         threads: Number of intra-op CPU threads; samples are the same to the bit only at equal threads. Default: the number

@@ -23,7 +23,8 @@ class MinorityScore(nn.Module):
         distance: Distance d, a module that maps two (B, C, H, W) batches in [−1, 1] to (B,); default the L_2 norm. If it has
             a method `held`, which maps one batch to (B,), a guidance does not change that value: see `PerComplexity`.
         level: Noise level s to which the image is perturbed: a number, which is the log-SNR ln(ᾱ_s / (1 − ᾱ_s)), or a
-            `NoiseLevel` in any unit. The released self-guidance uses the ratio 0.8 of its chain.
+            `NoiseLevel` in any unit. At the default, 2, it sees true rarity best where that is known
+            (docs/results/known_frequencies.md). The released self-guidance uses the ratio 0.8 of its chain.
         num_draws: Number of noise draws whose distances are averaged.
         antithetic: Whether every second draw is the previous one with the opposite sign, which cancels terms that are odd in
             the noise; `num_draws` must then be even.
@@ -40,7 +41,7 @@ class MinorityScore(nn.Module):
     def __init__(
         self,
         distance: nn.Module | None = None,
-        level: float | NoiseLevel = 0.0,
+        level: float | NoiseLevel = 2.0,
         num_draws: int = 1,
         antithetic: bool = False,
         batch_draws: bool = False,
