@@ -107,7 +107,8 @@ def verdict(differences: dict[str, Any]) -> str:
     """Return whether rarity rises by five standard errors while the upper bounds of both realisms keep the margins."""
     if RARITY not in differences:
         return "–"
-    rise = differences[RARITY]["value"] / differences[RARITY]["standard_error"]
+    value, error = differences[RARITY]["value"], differences[RARITY]["standard_error"]
+    rise = value / error if value else 0.0  # a method that changes no factor of any picture has no error either
     real = all(differences[key]["high"] <= margin for key, margin in MARGINS.items())
     return f"{'yes' if rise > 5 and real else 'no'} ({rise:+.1f} s.e.; {'inside' if real else 'outside'})"
 

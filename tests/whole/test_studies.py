@@ -25,6 +25,7 @@ def paired(rarity=1.0, error=0.1, unreadable=0.0, unreality=0.0):
         (paired(unreadable=0.03, unreality=2.0), "yes"),
         (paired(error=0.25), "no"),
         (paired(rarity=-1.0), "no"),
+        (paired(rarity=0.0, error=0.0), "no"),
         (paired(unreadable=0.031), "no"),
         (paired(unreality=2.1), "no"),
         ({}, "–"),
