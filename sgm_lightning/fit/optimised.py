@@ -65,7 +65,9 @@ class OptimisedModule(pl.LightningModule):
         parameters = self.trained()
         make, (rate, decay) = self.optimizer.value, self._default
         optimizer = make(parameters) if make else AdamW(parameters, rate, weight_decay=decay)
-        schedule = warmup_schedule(optimizer, self.trainer.max_steps, self.warmup_steps, self.lr_schedule)
+        # `fast_dev_run` puts its few steps in place of the training's number: they are the first of a longer one.
+        num_steps = self.trainer.max_steps + (self.warmup_steps if self.trainer.fast_dev_run else 0)  # type: ignore[attr-defined]
+        schedule = warmup_schedule(optimizer, num_steps, self.warmup_steps, self.lr_schedule)
         self._given = [{key: value for key, value in g.items() if key != "params"} for g in optimizer.param_groups]
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -57,8 +57,11 @@ def test_every_end_leaves_the_state(tmp_path, folder, changes, steps):
         same(state(tmp_path), state(tmp_path, "whole"))
 
 
-def test_a_development_run_leaves_nothing(tmp_path, folder):
-    assert fit(tmp_path, settings(folder, **QUICK, trainer__fast_dev_run=True)) == 0
+@pytest.mark.parametrize("steps", [True, 2])
+def test_a_development_run_leaves_nothing(tmp_path, folder, steps):
+    """Whatever the training's warm-up, which is longer than the steps that are tried."""
+    longer = {**QUICK, "model__warmup_steps": 10, "trainer__max_steps": 60}
+    assert fit(tmp_path, settings(folder, **longer, trainer__fast_dev_run=steps)) == 0
     assert not (tmp_path / "run").exists()
 
 
