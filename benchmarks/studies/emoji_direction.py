@@ -13,16 +13,17 @@ import numpy as np
 import torch
 from jsonargparse import auto_cli
 
+from benchmarks.studies.emoji_networks import read_factors
 from benchmarks.studies.known_frequencies import NETWORKS
 from sgm_lightning.backbones import DiffusersCheckpoint
 from sgm_lightning.errors import SGMError
-from sgm_lightning.evaluation.statistics import rank_correlation
+from sgm_lightning.evaluation.statistics import mean_estimate, rank_correlation
 from sgm_lightning.images import EmojiWorld, open_images
 from sgm_lightning.scores import LevelRatio, MinorityScore
 from sgm_lightning.world import FACTORS, EmojiReader, World
 
 _SEED, _BATCH = 7, 60
-_SEEN = ("object", "background")
+_COLUMNS = list(FACTORS)
 
 
 def samples(comparison: str, world: str = "normal", reference: str = "plain") -> None:
@@ -35,19 +36,18 @@ def samples(comparison: str, world: str = "normal", reference: str = "plain") ->
     """
     reader = EmojiReader(world=world, unreality=False)
     runs = sorted(path.parent for path in Path(comparison).glob("*/samples.npz"))
-    read = {run.name: _read(reader, run) for run in runs}
+    read = {run.name: read_factors(reader, open_images(str(run))["samples"]) for run in runs}
     if reference not in read:
         raise SGMError(f"reference must be a folder of {comparison} with samples, got {reference}; draw it first.")
     ordinary, good = read[reference]
     for name, (factors, readable) in read.items():
         both, cells = readable & good, []
         for known in NETWORKS:
-            for column, factor in enumerate(FACTORS):
-                if factor in _SEEN:
-                    rarity = -np.log(World(known).probabilities[factor])
-                    difference = rarity[factors[both, column]] - rarity[ordinary[both, column]]
-                    error = difference.std(ddof=1) / np.sqrt(both.sum())
-                    cells.append(f"{factor} by the {known} table {difference.mean():+.2f} ± {error:.2f}")
+            rarity = World(known).rarity_by_factor
+            differences = rarity(factors[both]) - rarity(ordinary[both])
+            for factor in ("object", "background"):
+                found = mean_estimate(differences[:, _COLUMNS.index(factor)])
+                cells.append(f"{factor} by the {known} table {found.value:+.2f} ± {found.standard_error:.2f}")
         shares = np.bincount(factors[readable, 1], minlength=len(FACTORS["background"])) / readable.sum()
         named = ", ".join(f"{share:.0%} {value}" for value, share in zip(FACTORS["background"], shares, strict=True))
         print(f"{name}: {'; '.join(cells)}; backgrounds: {named}")
@@ -61,27 +61,17 @@ def networks(count: int = 480, num_draws: int = 2) -> None:
         num_draws: Number of draws of the noise.
     """
     torch.set_num_threads(1)
-    uniform = {name: dict.fromkeys(values, 1.0) for name, values in FACTORS.items()}
-    pictures = EmojiWorld("test", seed=_SEED, world=uniform, count=count)
+    pictures = EmojiWorld("test", seed=_SEED, world="uniform", count=count)
+    factors = np.asarray(pictures.factors)
     scores: dict[str, MinorityScore] = {"LevelRatio": LevelRatio(num_draws=num_draws)}
     scores |= {f"L_2 at log-SNR {level}": MinorityScore(level=float(level), num_draws=num_draws) for level in (0, 2, 4)}
     for world, network in NETWORKS.items():
-        denoiser, probabilities = DiffusersCheckpoint(network).load().denoiser("250"), World(world).probabilities
+        denoiser, rarity = DiffusersCheckpoint(network).load().denoiser("250"), World(world).rarity_by_factor(factors)
         for name, score in scores.items():
             parts = [score.of_images(batch, denoiser, 0, rows) for rows, batch in pictures.batches(_BATCH)]
-            values, factors = torch.cat(parts).double().numpy(), np.asarray(pictures.factors)
-            found = [
-                f"{factor} {rank_correlation(values, -np.log(probabilities[factor])[factors[:, column]]):+.2f}"
-                for column, factor in enumerate(FACTORS)
-            ]
+            values = torch.cat(parts).double().numpy()
+            found = [f"{factor} {rank_correlation(values, rarity[:, i]):+.2f}" for i, factor in enumerate(_COLUMNS)]
             print(f"{world} network, {name}: {', '.join(found)}", flush=True)
-
-
-def _read(reader: EmojiReader, run: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the factors that are read, (N, 4), and which samples can be read, (N,)."""
-    readings = [reader.read(batch) for _, batch in open_images(str(run))["samples"].batches(_BATCH)]
-    factors = torch.cat([reading.factors for reading in readings]).numpy()
-    return factors, torch.cat([reading.readable for reading in readings]).numpy()
 
 
 if __name__ == "__main__":

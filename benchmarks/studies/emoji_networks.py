@@ -6,6 +6,7 @@ for samples of classes, how many show the object that was asked for.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jsonargparse import auto_cli
 from torch import Tensor
@@ -35,12 +36,16 @@ def measure(run: str, world: str = "normal") -> None:
         found = frechet_distance(moments(_features(reader, images)), real)
         print(f"Fréchet distance of {len(images)} {name} to {_REAL} real pictures: {found:.1f}")
     if samples.labels is not None:
-        readings = [reader.read(batch) for _, batch in samples.batches(_BATCH)]
-        readable = torch.cat([reading.readable for reading in readings])
-        right = torch.cat([reading.factors[:, 0] for reading in readings]) == torch.as_tensor(samples.labels)
-        print(
-            f"Of {len(samples)} samples {int(readable.sum())} can be read; {int((right & readable).sum())} show their class"
-        )
+        factors, readable = read_factors(reader, samples)
+        right = factors[:, 0] == np.asarray(samples.labels)
+        print(f"Of {len(samples)} samples {readable.sum()} can be read; {(right & readable).sum()} show their class")
+
+
+def read_factors(reader: EmojiReader, images: Images) -> tuple[np.ndarray, np.ndarray]:
+    """Return the factors that are read of all images, (N, 4) integers, and which images can be read, (N,) bool."""
+    readings = [reader.read(batch) for _, batch in images.batches(_BATCH)]
+    factors = torch.cat([reading.factors for reading in readings]).numpy()
+    return factors, torch.cat([reading.readable for reading in readings]).numpy()
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from jsonargparse import auto_cli
 from PIL import Image
 from torch import Tensor, nn
 
+from benchmarks.studies.emoji_networks import read_factors
 from benchmarks.studies.known_frequencies import PAGE
 from benchmarks.studies.pages import fill
 from sgm_lightning.backbones import DiffusersCheckpoint
@@ -90,15 +91,12 @@ def truth(images: Images, world: str) -> dict[str, np.ndarray]:
         factors, size, readable = images.factors, images.pose[:, 0], np.ones(len(images), dtype=bool)
     else:
         reader = EmojiReader(world=world, unreality=False)
-        parts = [(reader.read(batch), reader.look(batch).pose) for _, batch in images.batches(_BATCH)]
-        factors = torch.cat([reading.factors for reading, _ in parts]).numpy()
-        size = torch.cat([pose[:, 0] for _, pose in parts]).double().numpy()
-        readable = torch.cat([reading.readable for reading, _ in parts]).numpy()
+        factors, readable = read_factors(reader, images)
+        size = torch.cat([reader.look(batch).pose[:, 0] for _, batch in images.batches(_BATCH)]).double().numpy()
     known = World(world)
     table = {"rarity": known.rarity(factors), "size": size, "readable": readable}
-    for column, (name, probability) in enumerate(known.probabilities.items()):
-        table[f"rarity_{name}"] = -np.log(probability)[factors[:, column]]
-    return table
+    parts = known.rarity_by_factor(np.asarray(factors))
+    return table | {f"rarity_{name}": part for name, part in zip(FACTORS, parts.T, strict=True)}
 
 
 @torch.no_grad()

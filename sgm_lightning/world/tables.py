@@ -80,11 +80,13 @@ class World:
         Returns:
             (N,) float64; infinite where a value never occurs.
         """
-        total = np.zeros(len(factors))
+        return self.rarity_by_factor(factors).sum(1)
+
+    def rarity_by_factor(self, factors: np.ndarray) -> np.ndarray:
+        """Return −ln p of each factor, whose sum is the rarity: (N, 4) float64 of (N, 4) integers."""
+        columns = zip(self.probabilities.values(), factors.T, strict=True)
         with np.errstate(divide="ignore"):
-            for table, values in zip(self.probabilities.values(), factors.T, strict=True):
-                total -= np.log(table)[values]
-        return total
+            return np.stack([-np.log(table)[values] for table, values in columns], 1)
 
     def rarity_quantile(self, share: float) -> float:
         """Return the least rarity, in nats, of the rarest `share` of the world's pictures."""

@@ -157,7 +157,7 @@ def test_full_disk_at_every_size(small_disk, tmp_path, capsys, reference):
             assert error.startswith("error: ") and "No space left" in error and "Traceback" not in error
             assert predict(small_disk, "run", SETTINGS, config_folder=tmp_path) == 0
         assert (small_disk / "run/samples.npz").read_bytes() == reference
-        assert not [path for path in (small_disk / "run").rglob(".*") if path.name.endswith(".tmp")]
+        assert not list((small_disk / "run").rglob(".*.tmp"))
         shutil.rmtree(small_disk / "run")
         if not status:
             break
